@@ -1,0 +1,133 @@
+"""tasklineage: plain Python functions whose results are remembered, recorded and traceable.
+
+Put `@task` on functions; their results are stored once under the hash of their content, a call
+made before is not made again, and every call is recorded. See README.md.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from tasklineage.core.ambient import current_run
+from tasklineage.core.combinators import amap, gather, join, map, merge
+from tasklineage.core.fanout import Failure, Fanout
+from tasklineage.core.frame import current_call
+from tasklineage.core.future import BoundCall, Future
+from tasklineage.core.inputs import Inputs
+from tasklineage.core.policy import Retry
+from tasklineage.core.run import configure, run
+from tasklineage.core.task import Task, task
+from tasklineage.errors import (
+    AmbiguousId,
+    ConfigError,
+    CorruptObject,
+    LengthMismatch,
+    MergeConflict,
+    MissingObject,
+    NotFound,
+    StoreBusy,
+    StoreError,
+    StoreNotFound,
+    StoreReadOnly,
+    TasklineageError,
+    TaskTimeout,
+    TooManyItems,
+    UnhashableArgument,
+    UnsafeFormat,
+    UnsatisfiableResources,
+    UnstorableResult,
+    WorkerLost,
+)
+from tasklineage.executors.inline import Inline
+from tasklineage.executors.threads import Threads
+from tasklineage.key.digest import register_digest
+from tasklineage.storage.store import Store, open_store
+
+if TYPE_CHECKING:
+    from tasklineage.cli.params import cli
+    from tasklineage.query.artifacts import Artifact
+    from tasklineage.query.calls import Call
+    from tasklineage.query.find import calls, get, latest, namespace, runs
+    from tasklineage.query.runs import Run
+
+__version__ = "0.1.0.dev0"
+
+__all__ = [
+    "AmbiguousId",
+    "Artifact",
+    "BoundCall",
+    "Call",
+    "ConfigError",
+    "CorruptObject",
+    "Failure",
+    "Fanout",
+    "Future",
+    "Inline",
+    "Inputs",
+    "LengthMismatch",
+    "MergeConflict",
+    "MissingObject",
+    "NotFound",
+    "Retry",
+    "Run",
+    "Store",
+    "StoreBusy",
+    "StoreError",
+    "StoreNotFound",
+    "StoreReadOnly",
+    "Task",
+    "TaskTimeout",
+    "TasklineageError",
+    "Threads",
+    "TooManyItems",
+    "UnhashableArgument",
+    "UnsafeFormat",
+    "UnsatisfiableResources",
+    "UnstorableResult",
+    "WorkerLost",
+    "amap",
+    "calls",
+    "cli",
+    "configure",
+    "current_call",
+    "current_run",
+    "gather",
+    "get",
+    "join",
+    "latest",
+    "map",
+    "merge",
+    "namespace",
+    "open_store",
+    "register_digest",
+    "run",
+    "runs",
+    "task",
+]
+
+_LAZY = {
+    "Artifact": "tasklineage.query.artifacts",
+    "Call": "tasklineage.query.calls",
+    "Run": "tasklineage.query.runs",
+    "calls": "tasklineage.query.find",
+    "get": "tasklineage.query.find",
+    "latest": "tasklineage.query.find",
+    "namespace": "tasklineage.query.find",
+    "runs": "tasklineage.query.find",
+}
+"""Names that a program which only computes never needs."""
+
+
+def __getattr__(name: str) -> Any:
+    if name == "cli":
+        return import_module("tasklineage.cli")
+    if name in _LAZY:
+        value = getattr(import_module(_LAZY[name]), name)
+        globals()[name] = value
+        return value
+    raise AttributeError(f"module 'tasklineage' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,100 @@
+"""The settings of this process, and the only place where the environment is read."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, NamedTuple
+
+STORE_FOLDER = ".tasklineage"
+
+# `os.environ` decodes at each look-up; its own dict answers in a tenth of the time.
+_variables: dict[bytes, bytes] = getattr(os.environ, "_data", {})
+
+
+class Settings(NamedTuple):
+    """What `tl.configure` sets for the whole process."""
+
+    store: Any = None
+    """A URL, a path or a `Store`; None: `TASKLINEAGE_STORE`, else the nearest `.tasklineage`."""
+    executor: Any = None
+    """An executor or its name; None: `TASKLINEAGE_EXECUTOR`, else threads."""
+    namespace: str | None = None
+    durability: str = "process"
+    strict: bool = False
+    store_args: bool = False
+
+
+class _Process:
+    """The one mutable place: the settings in force."""
+
+    settings = Settings()
+
+
+def settings() -> Settings:
+    """The settings in force."""
+    return _Process.settings
+
+
+def change(**values: Any) -> Settings:
+    """Replace the named settings; the others stay."""
+    _Process.settings = _Process.settings._replace(**values)
+    return _Process.settings
+
+
+def is_disabled() -> bool:
+    """Whether `TASKLINEAGE_DISABLE` asks for tasks to be the bare functions."""
+    return _variables.get(b"TASKLINEAGE_DISABLE", b"0") not in (b"", b"0")
+
+
+def default_store() -> Any:
+    """The configured store, else `TASKLINEAGE_STORE`, else the nearest `.tasklineage` upward.
+
+    Where none is found upward from the working directory, as Git looks for its own, the answer is
+    `.tasklineage` in the working directory, whether it exists or not.
+    """
+    chosen = _Process.settings.store or os.environ.get("TASKLINEAGE_STORE")
+    if chosen:
+        return chosen
+    here = Path.cwd()
+    for folder in (here, *here.parents):
+        if (folder / STORE_FOLDER).is_dir():
+            return folder / STORE_FOLDER
+    return here / STORE_FOLDER
+
+
+def store_variable() -> bytes | None:
+    """`TASKLINEAGE_STORE` as the environment has it now (HOT: read at every ambient call)."""
+    return _variables.get(b"TASKLINEAGE_STORE")
+
+
+def default_executor() -> Any:
+    """The configured executor, else `TASKLINEAGE_EXECUTOR`, else `"threads"`."""
+    return _Process.settings.executor or os.environ.get("TASKLINEAGE_EXECUTOR") or "threads"
+
+
+def user() -> str:
+    """`TASKLINEAGE_USER`, else the login name."""
+    name = os.environ.get("TASKLINEAGE_USER") or os.environ.get("USER") or os.environ.get("LOGNAME")
+    return name or _login_name()
+
+
+def namespace() -> str:
+    """The namespace that new runs belong to and that queries see: by default `user:<name>`."""
+    chosen = _Process.settings.namespace or os.environ.get("TASKLINEAGE_NAMESPACE")
+    return chosen or f"user:{user()}"
+
+
+def wants_progress() -> bool:
+    """Whether progress may be drawn at all: not in CI, for `NO_COLOR` or `TASKLINEAGE_PROGRESS=0`."""
+    off = os.environ.get("TASKLINEAGE_PROGRESS") == "0"
+    return not (off or os.environ.get("NO_COLOR") or os.environ.get("CI"))
+
+
+def _login_name() -> str:
+    import pwd
+
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return str(os.getuid())

@@ -1,0 +1,134 @@
+"""The run that is there without asking: of calls outside every `tl.run`."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+from tasklineage import config
+from tasklineage.core.frame import Frame, current
+from tasklineage.core.program import program_name
+from tasklineage.core.run import RunState
+from tasklineage.storage.store import open_store
+
+if TYPE_CHECKING:
+    from tasklineage.query.runs import Run
+
+_SECONDS = 24 * 3600.0
+
+
+class _Ambient:
+    """The run that calls outside every `tl.run` belong to; one a process, renewed after a day."""
+
+    lock = threading.Lock()
+    run: RunState | None = None
+    settings: config.Settings | None = None
+    variable: bytes | None = None
+    until = 0.0
+
+
+def top_frame() -> Frame:
+    """The top of the ambient run, which is begun at the first call that needs it (HOT).
+
+    Where tasks are the bare functions, there is no run: the frame only waits for what is pending.
+    """
+    if config.is_disabled():
+        return Frame(None)
+    run = _Ambient.run
+    if (
+        run is not None
+        and _Ambient.settings is config.settings()
+        and _Ambient.variable == config.store_variable()
+        and time.time() < _Ambient.until
+    ):
+        return run.frame
+    with _Ambient.lock:
+        return _renewed().frame
+
+
+def current_run() -> Run | None:
+    """The innermost open run, the ambient one included; None before the first call."""
+    frame = current.get() or _ambient_frame()
+    return None if frame is None else frame.run.view()
+
+
+def _ambient_frame() -> Frame | None:
+    """The top of the ambient run if there is one already."""
+    run = _Ambient.run
+    return None if run is None else run.frame
+
+
+def _renewed() -> RunState:
+    """The ambient run: a new one, where there is none or the store has changed or a day is over."""
+    settings, variable = config.settings(), config.store_variable()
+    old = _Ambient.run
+    store = open_store(None)
+    fits = old is not None and old.store is store and time.time() < _Ambient.until
+    if old is None or not fits:
+        if old is not None:
+            _end_ambient(None)
+        old = RunState(
+            program_name(), store, is_ambient=True, store_args=settings.store_args
+        )
+        old.begin()
+        _watch_exit()
+        _Ambient.until = time.time() + _SECONDS
+        _Ambient.run = old
+    _Ambient.settings, _Ambient.variable = settings, variable
+    return old
+
+
+def _end_ambient(status: str | None) -> None:
+    run = _Ambient.run
+    _Ambient.run = None
+    if run is not None:
+        run.settle()
+        run.end(status=status)
+
+
+def _at_exit() -> None:
+    error = getattr(sys, "last_value", None)
+    is_interactive = hasattr(sys, "ps1") or "IPython" in sys.modules
+    if error is None or is_interactive:
+        _end_ambient("failed" if _Exit.code not in (None, 0) else None)
+    else:
+        _end_ambient("interrupted" if isinstance(error, KeyboardInterrupt) else "failed")
+
+
+class _Exit:
+    """The code of the last `sys.exit`: nothing else tells how the interpreter ends."""
+
+    code: Any = None
+    is_watched = False
+
+
+def _watch_exit() -> None:
+    """Note the code that `sys.exit` is called with, until the interpreter ends."""
+    if _Exit.is_watched:
+        return
+    _Exit.is_watched = True
+    original = sys.exit
+
+    def exit(status: Any = None, /) -> Any:
+        _Exit.code = status
+        original(status)
+
+    sys.exit = exit
+
+
+def _after_fork() -> None:
+    _Ambient.lock = threading.Lock()
+    frame = current.get()
+    while frame is not None:
+        frame.pending.clear()
+        frame = frame.parent
+    if _Ambient.run is not None:
+        _Ambient.run.frame.pending.clear()
+
+
+atexit.register(_at_exit)
+os.register_at_fork(after_in_child=_after_fork)

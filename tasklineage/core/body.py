@@ -1,0 +1,264 @@
+"""The attempts of one executing call, from its begin record to its end record."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from tasklineage.core import capture, memos
+from tasklineage.core.call import Call
+from tasklineage.core.capture import Capture
+from tasklineage.core.failure import described, noted, status_of
+from tasklineage.core.fold import Fold
+from tasklineage.core.frame import Frame, current
+from tasklineage.core.loops import in_thread
+from tasklineage.core.policy import Retry
+from tasklineage.errors import StoreError, TasklineageError, UnhashableArgument, UnstorableResult
+from tasklineage.key.digest import Unresolved, digest, is_immutable
+from tasklineage.storage.records import (
+    CAUGHT,
+    DONE,
+    FAILED,
+    Argument,
+    Attempt,
+    CallBegin,
+    CallEnd,
+    Code,
+    Edge,
+    Ref,
+    new_id,
+)
+
+
+class Body:
+    """The attempts of one executing call, from its begin record to its end record."""
+
+    __slots__ = ("attempts", "began", "frame", "log", "started", "this", "tokens")
+
+    def __init__(self, this: Call) -> None:
+        this.id = new_id()
+        parent, run = this.parent, this.run
+        self.this = this
+        self.frame = Frame(run, this.id, this.task.name, this.key, parent, this.position)
+        self.attempts: list[Attempt] = []
+        self.started = time.time()
+        code = this.code.digest
+        begin = CallBegin(
+            this.id, run.id, parent.id, this.task.name, code, this.key, self.started, this.position
+        )
+        if run.store.has_code(code):
+            run.append(begin)
+        else:
+            run.append(Code(code, this.task.name, this.code.parts), begin)
+
+    def enter(self) -> None:
+        """Begin an attempt: the frame is current, what is printed is captured."""
+        self.log = Capture()
+        self.began = time.time()
+        self.tokens = current.set(self.frame), capture.begin(self.log)
+
+    def leave(self) -> None:
+        """End an attempt."""
+        frame_token, log_token = self.tokens
+        capture.end(log_token)
+        current.reset(frame_token)
+
+    def settle(self, value: Any) -> Any:
+        """Wait for the Fanouts and Futures that the body began; its value without them."""
+        from tasklineage.core.future import settle
+
+        return settle(self.frame, value)
+
+    async def settle_async(self, value: Any) -> Any:
+        """As `settle`, with the waiting done in another thread."""
+        return await in_thread(self.settle, value)
+
+    def delay_after(self, error: BaseException) -> float | None:
+        """Seconds until the next attempt; None: the call has failed."""
+        if self.frame.pending:
+            from tasklineage.core.future import abandon
+
+            abandon(self.frame)
+        index = self.frame.attempt
+        delay = _retry_delay(self.this.task.settings.retries, error, index)
+        if delay is not None or self.attempts:
+            self._note_attempt(status_of(error), described(error))
+        if delay is not None:
+            self.frame.attempt = index + 1
+            self.frame.fold = Fold()
+        return delay
+
+    def succeed(self, value: Any) -> Any:
+        """Store the value and record the call as done; the value."""
+        this = self.this
+        if self.attempts:
+            self._note_attempt(DONE, None)
+        try:
+            value, value_digest = self._digested(value)
+            mutated = _mutated(this)
+            this.output = this.run.store.put(value, value_digest)
+        except (UnhashableArgument, UnstorableResult) as error:
+            return self._unstorable(value, error)
+        except StoreError as error:
+            raise _with_value(error, value, this) from error
+        this.status = DONE
+        self._record(value, this.output, mutated, None)
+        this.run.origins.note(value, value_digest, this.id)
+        return value
+
+    def _digested(self, value: Any) -> tuple[Any, bytes]:
+        """The value with results in the place of Futures, and its digest."""
+        try:
+            return value, digest(value)
+        except Unresolved:
+            token = current.set(self.frame)
+            try:
+                value = self.settle(value)
+            finally:
+                current.reset(token)
+            return value, digest(value)
+
+    def fail(self, error: BaseException) -> Any:
+        """Record the call as failed and raise, or as caught and return the default."""
+        this = self.this
+        settings = this.task.settings
+        if settings.catch and isinstance(error, settings.catch):
+            value = settings.default(error) if callable(settings.default) else settings.default
+            this.status = CAUGHT
+            this.output = this.run.store.put(value, digest(value))
+            self._record(value, this.output, (), error)
+            return value
+        this.status = status_of(error)
+        try:
+            self._record(None, None, (), error)
+        except StoreError as unwritten:
+            this.run.warn_unwritten(unwritten)
+        raise noted(error, this.task.name, this.id, this.run.id)
+
+    def _unstorable(self, value: Any, error: TasklineageError) -> Any:
+        """A finished result that has no digest or no codec is handed over in the exception.
+
+        A task that is never a memo needs no stored result: its value is returned.
+        """
+        this = self.this
+        if not this.task.settings.memo:
+            kind = type(value)
+            output = Ref(b"", f"{kind.__module__}.{kind.__qualname__}", preview="not stored")
+            self._record(value, output, (), None)
+            return value
+        path = getattr(error, "path", "result")
+        raised = UnstorableResult(
+            f"the result of {this.task.name} cannot be stored: {error}. The finished value is in "
+            "`.value` of this exception; return something that can be stored, or use "
+            "@task(memo=False).",
+            value=value,
+            path=path,
+        )
+        this.status = FAILED
+        self._record(None, None, (), raised)
+        raise noted(raised, this.task.name, this.id, this.run.id) from error
+
+    def _record(
+        self, value: Any, output: Ref | None, mutated: tuple[str, ...], error: BaseException | None
+    ) -> None:
+        """Append the end record, then fold the call into its parent."""
+        this, run = self.this, self.this.run
+        task, fold, store = this.task, self.frame.fold, self.this.run.store
+        code = this.code.digest
+        members = memos.own_members(this, fold)
+        volatile = fold.volatile
+        if mutated and not volatile:
+            volatile = f"{task.name}: changed {', '.join(mutated)} in place"
+        is_memo = this.status == DONE and task.settings.memo and not volatile
+        ended = time.time()
+        record = CallEnd(
+            this.id, run.id, this.parent.id, task.name, code, this.key, self.started,
+            this.position, this.status, ended, is_memo, output, _arguments(this), self._edges(),
+            None if error is None else described(error), tuple(self.attempts),
+            *self._logs(), fold.expires, tuple(sorted(fold.conditions)),
+            store.intern_versions(members) if members else None, volatile, mutated,
+            task.settings.tags, this.code.untracked,
+            run.worker_name(), tuple((c.name, c.digest) for c in this.salt),
+        )  # fmt: skip
+        try:
+            run.append(record)
+        except StoreError as unwritten:
+            raise _with_value(unwritten, value, this) from unwritten
+        finally:
+            if this.parent.id is not None:
+                memos.fold_execution(this.parent.fold, this, fold, members, volatile, ended)
+
+    def _note_attempt(self, status: str, error: Any) -> None:
+        store = self.this.run.store
+        self.attempts.append(
+            Attempt(
+                self.frame.attempt, status, self.began, time.time(), error,
+                _text(store, self.log.stdout()), _text(store, self.log.stderr()),
+            )
+        )  # fmt: skip
+
+    def _logs(self) -> tuple[Any, Any]:
+        """What was printed: by the last attempt; each earlier one keeps its own."""
+        store = self.this.run.store
+        return _text(store, self.log.stdout()), _text(store, self.log.stderr())
+
+    def _edges(self) -> tuple[Edge, ...]:
+        this, origins = self.this, self.this.run.origins
+        known = {edge.path for edge in this.edges}
+        found = list(this.edges)
+        named = zip(this.plan.names, this.bound, this.digests, strict=True)
+        for name, value, value_digest in named:
+            if name not in known:
+                edges = origins.edges(name, value, value_digest)
+                found += [edge for edge in edges if edge.path not in known]
+        return tuple(found)
+
+
+def _arguments(this: Call) -> tuple[Argument, ...]:
+    """The bound arguments as they are recorded: inline, by reference, or described."""
+    describe = this.run.store.describe
+    keep = this.task.settings.store_args
+    if keep is None:
+        keep = this.run.store_args
+    counts = this.plan.counts
+    return tuple(
+        Argument(name, describe(value, value_digest, keep=keep), counts(i))
+        for i, (name, value, value_digest) in enumerate(
+            zip(this.plan.names, this.bound, this.digests, strict=True)
+        )
+    )
+
+
+def _mutated(this: Call) -> tuple[str, ...]:
+    """The parameters, and the globals that the task reads, that its body changed in place."""
+    plan, bound, digests = this.plan, this.bound, this.digests
+    names = [
+        plan.names[i]
+        for i in range(this.checked)
+        if not is_immutable(bound[i])
+        and plan.counts(i)
+        and not plan.still(i, bound[i], digests[i])
+    ]
+    names += this.changed_globals()
+    if names:
+        this.run.warn_mutated(this.task.name, names)
+    return tuple(names)
+
+
+def _retry_delay(retries: Retry, error: BaseException, attempt: int) -> float | None:
+    if not retries.should_retry(error, attempt):
+        return None
+    from random import random  # slow to import, rarely needed
+
+    return retries.delay(attempt, random())
+
+
+def _text(store: Any, text: str) -> Any:
+    return store.put(text, digest(text)) if text else None
+
+
+def _with_value(error: StoreError, value: Any, this: Call) -> StoreError:
+    """The error of the store with the finished work, which is not lost."""
+    error.value = value
+    error.add_note(f"the call of {this.task.name} had finished: its result is in `.value`")
+    return error

@@ -1,0 +1,204 @@
+"""A call on its way through the engine, and what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from xxhash import xxh3_128_digest
+
+from tasklineage.core import extras
+from tasklineage.core.deferred import Deferred
+from tasklineage.core.frame import Frame, Position
+from tasklineage.errors import UnhashableArgument
+from tasklineage.key.code_version import CodeVersion, changed_data
+from tasklineage.key.digest import SCHEME, digest
+from tasklineage.storage.records import DONE, Condition, Edge, Ref
+
+if TYPE_CHECKING:
+    from tasklineage.core.run import RunState
+    from tasklineage.core.task import Task
+
+R = TypeVar("R")
+_NOTHING = Ref(b"")
+_IGNORED = xxh3_128_digest(b"tasklineage: this parameter is ignored")
+
+
+class Plan:
+    """What of a task's keys stays the same while its code version does."""
+
+    __slots__ = ("_is_plain", "_keyed", "_prefix", "_task", "bind", "code", "names")
+
+    def __init__(self, task: Task[Any, Any], code: CodeVersion) -> None:
+        self.code = code
+        self.bind = task.binding.bind
+        self.names = task.binding.names
+        self._task = task
+        self._prefix = b"tasklineage key %d:" % SCHEME + code.digest
+        self._keyed = [
+            (name in task.ignore, task.key.get(name)) for name in task.binding.names
+        ]
+        self._is_plain = not task.ignore and not task.key
+
+    def digests(self, bound: tuple[Any, ...], trailing: tuple[bytes, ...]) -> tuple[bytes, ...]:
+        """One digest per parameter, the last ones known; an ignored one has always the same.
+
+        Raises
+        ------
+        UnhashableArgument
+            It names the task, the parameter and the path inside the value.
+        Unresolved
+            A Future stands somewhere in the arguments.
+        """
+        try:
+            if trailing:
+                bound = bound[: -len(trailing)]
+            if self._is_plain:
+                return (*map(digest, bound), *trailing)
+            return (*map(self._counted_digest, bound, self._keyed), *trailing)
+        except UnhashableArgument as error:
+            raise self._explain(bound, error) from None
+
+    @staticmethod
+    def _counted_digest(value: Any, rule: tuple[bool, Callable[[Any], Any] | None]) -> bytes:
+        is_ignored, function = rule
+        if is_ignored:
+            return _IGNORED
+        return digest(value if function is None else function(value))
+
+    def key(self, digests: tuple[bytes, ...], salt: tuple[Condition, ...]) -> bytes:
+        """What makes two calls the same: code version, arguments that count, tracked extras."""
+        text = self._prefix + b"".join(digests)
+        if salt:
+            text += b"".join(condition.digest for condition in salt)
+        return xxh3_128_digest(text)
+
+    def counts(self, index: int) -> bool:
+        """Whether the parameter at this place is part of the key."""
+        return not self._keyed[index][0]
+
+    def still(self, index: int, value: Any, before: bytes) -> bool:
+        """Whether an argument has the digest that it had before."""
+        function = self._keyed[index][1]
+        return digest(value if function is None else function(value)) == before
+
+    def _explain(self, bound: tuple[Any, ...], error: UnhashableArgument) -> UnhashableArgument:
+        for name, value, (ignored, function) in zip(self.names, bound, self._keyed, strict=True):
+            try:
+                if not ignored:
+                    digest(value if function is None else function(value), name)
+            except UnhashableArgument as found:
+                where = f"{self._task.name}({found.path})"
+                return UnhashableArgument(
+                    f"{where} has no digest: {found.message}. Leave it out of the key with "
+                    f"@task(ignore=[{name!r}]), or say what of it counts with "
+                    f"@task(key={{{name!r}: function}}).",
+                    path=where,
+                )
+        return error
+
+
+class Call:
+    """One call: what it was given, its key, and, once it is over, what came of it."""
+
+    __slots__ = (
+        "args", "bound", "checked", "code", "digests", "edges", "id", "is_hit", "key", "kwargs",
+        "output", "parent", "plan", "position", "run", "salt", "status", "task", "trailing",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        task: Task[Any, Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        parent: Frame,
+        position: Position | None = None,
+        edges: tuple[Edge, ...] = (),
+        first: Call | None = None,
+    ) -> None:
+        """Bind the arguments and make the key.
+
+        `first` is another call of the same map: what they share has been digested for it.
+
+        Raises
+        ------
+        TypeError
+            The arguments do not fit the function.
+        UnhashableArgument
+            An argument has no digest.
+        Unresolved
+            A Future stands somewhere in the arguments.
+        """
+        self.task = task
+        self.args = args
+        self.kwargs = kwargs
+        self.parent = parent
+        self.run: RunState = parent.run
+        self.position = position
+        self.edges = edges
+        """Origins known from Futures."""
+        self.plan = plan = task.plan() if first is None else first.plan
+        self.code = plan.code
+        self.bound: tuple[Any, ...] = plan.bind(*args, **kwargs)
+        self.digests = plan.digests(self.bound, () if first is None else first.trailing)
+        self.salt = extras.current(task.track) if task.track else ()
+        self.key = plan.key(self.digests, self.salt)
+        self.trailing: tuple[bytes, ...] = ()
+        """Digests of the last parameters, if all calls of a map share these."""
+        self.checked = len(self.bound)
+        """How many arguments, from the first, are looked at again after execution."""
+        if first is not None:
+            self.share(first.trailing)
+        self.id = b""
+        self.status = DONE
+        self.is_hit = False
+        self.output = _NOTHING
+
+    def share(self, trailing: tuple[bytes, ...]) -> None:
+        """Let the map that this call is an element of answer for the last parameters."""
+        self.trailing = trailing
+        self.checked = len(self.bound) - len(trailing)
+
+    def changed_globals(self) -> list[str]:
+        """The globals that the code reads and that have changed since the key was made."""
+        return list(changed_data(self.code))
+
+
+class Outcome(Deferred, Generic[R]):
+    """What came of a call that ran elsewhere: a value or an exception, and its record."""
+
+    __slots__ = ("_value", "call_id", "digest", "error", "is_hit", "status")
+
+    def __init__(
+        self,
+        value: R | None,
+        error: BaseException | None,
+        status: str,
+        call_id: bytes = b"",
+        digest: bytes = b"",
+        is_hit: bool = False,
+    ) -> None:
+        self._value = value
+        self.error = error
+        self.status = status
+        self.call_id = call_id
+        self.digest = digest
+        self.is_hit = is_hit
+
+    def get(self) -> R:
+        """The value, or the exception raised."""
+        if self.error is not None:
+            raise self.error
+        return self._value  # type: ignore[return-value]  # no error: the value is an R
+
+    def done(self) -> bool:
+        return True
+
+    def failure(self) -> BaseException | None:
+        return self.error
+
+    def value(self) -> R:
+        return self.get()
+
+    def edges(self, path: str) -> Iterator[Edge]:
+        yield Edge(path, self.call_id, "future", self.digest)

@@ -1,0 +1,344 @@
+"""`map`, `gather`, `join`, `merge`: many calls at once, and many values into one."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Coroutine, Iterable, Mapping
+from typing import Any, Concatenate, ParamSpec, TypeVar, overload
+
+from tasklineage import config
+from tasklineage.core import engine
+from tasklineage.core.ambient import top_frame
+from tasklineage.core.call import Outcome
+from tasklineage.core.deferred import Deferred
+from tasklineage.core.fanout import Failure, Fanout, OnError
+from tasklineage.core.frame import Frame, current
+from tasklineage.core.future import BoundCall, Future
+from tasklineage.core.inputs import Inputs
+from tasklineage.core.source import Source, limited
+from tasklineage.core.task import BoundTask, Task
+from tasklineage.errors import ConfigError, MergeConflict
+from tasklineage.executors.base import Executor
+from tasklineage.executors.choose import executor_from
+from tasklineage.executors.inline import Inline
+from tasklineage.key.digest import digest
+
+P = ParamSpec("P")
+R = TypeVar("R")
+A = TypeVar("A")
+
+
+@overload
+def map(
+    task: Task[P, Coroutine[Any, Any, R]],
+    *iterables: Iterable[Any],
+    on_error: OnError = ...,
+    max_workers: int | None = ...,
+    max_items: int | None = ...,
+    executor: Any = ...,
+    **shared: Any,
+) -> Fanout[R]: ...
+@overload
+def map(
+    task: Task[P, R],
+    *iterables: Iterable[Any],
+    on_error: OnError = ...,
+    max_workers: int | None = ...,
+    max_items: int | None = ...,
+    executor: Any = ...,
+    **shared: Any,
+) -> Fanout[R]: ...
+@overload
+def map(
+    task: BoundTask[P, R],
+    *iterables: Iterable[Any],
+    on_error: OnError = ...,
+    max_workers: int | None = ...,
+    max_items: int | None = ...,
+    executor: Any = ...,
+    **shared: Any,
+) -> Fanout[R]: ...
+def map(
+    task: Any,
+    *iterables: Iterable[Any],
+    on_error: OnError = "raise",
+    max_workers: int | None = None,
+    max_items: int | None = None,
+    executor: Any = None,
+    **shared: Any,
+) -> Fanout[Any]:
+    """Call a task for every element of some iterables, which are read side by side.
+
+    It begins at once and returns; the input, which may be a generator, is read no further ahead
+    than keeps the workers busy. Elements whose call was made before are looked up in batches.
+
+    Parameters
+    ----------
+    task
+        A task. The iterables bind to its first parameters that are not in `shared`.
+    on_error
+        `"raise"`: the first failure is raised where a result is asked for, after the elements in
+        flight have finished; `"collect"`: a `Failure` stands in its place; `"skip"`: nothing does.
+    max_workers
+        How many elements execute at once, at most.
+    max_items
+        How many elements there may be.
+    executor
+        Where they execute; by default the executor of the task, else of the run.
+    shared
+        Arguments that are the same for every element.
+
+    Raises
+    ------
+    TooManyItems
+        There are more than `max_items` elements; nothing has been executed.
+    ConfigError
+        An option cannot work, or `task` is no task.
+
+    Examples
+    --------
+    >>> import tasklineage as tl
+    >>> @tl.task
+    ... def power(base: int, exponent: int) -> int:
+    ...     return base**exponent
+    >>> tl.map(power, [1, 2, 3], exponent=2).results()
+    [1, 4, 9]
+    """
+    plain, shared = _plain_task(task, shared)
+    if on_error not in ("raise", "collect", "skip"):
+        raise ConfigError(f"on_error= is 'raise', 'collect' or 'skip', not {on_error!r}")
+    if not iterables:
+        raise ConfigError(f"a map of {plain.name} needs at least one iterable")
+    parent = current.get() or top_frame()
+    return Fanout(
+        plain,
+        Source([_elements(one) for one in limited(iterables, max_items)]),
+        shared,
+        parent,
+        _executor(executor, plain, parent),
+        on_error,
+        max_workers,
+    )
+
+
+@overload
+def gather(calls: Mapping[str, BoundCall[R]], /, *, executor: Any = ...) -> dict[str, R]: ...
+@overload
+def gather(first: BoundCall[A], /, *, executor: Any = ...) -> tuple[A]: ...
+@overload
+def gather(
+    first: BoundCall[A], second: BoundCall[R], /, *, executor: Any = ...
+) -> tuple[A, R]: ...
+@overload
+def gather(*calls: BoundCall[Any] | Future[Any], executor: Any = ...) -> tuple[Any, ...]: ...
+@overload
+def gather(*, executor: Any = ..., **calls: BoundCall[R]) -> dict[str, R]: ...
+def gather(*calls: Any, executor: Any = None, **named: Any) -> Any:
+    """Make some calls concurrently; their values, in order, or by name where they are named.
+
+    If some fail, the exception of the first in order is raised after all have finished.
+
+    Examples
+    --------
+    >>> import tasklineage as tl
+    >>> @tl.task
+    ... def half(x: float) -> float:
+    ...     return x / 2
+    >>> tl.gather(half.bind(1.0), half.bind(3.0))
+    (0.5, 1.5)
+    """
+    if len(calls) == 1 and isinstance(calls[0], Mapping) and not named:
+        named, calls = dict(calls[0]), ()
+    if calls and named:
+        raise ConfigError("gather takes calls by position or by name, not both")
+    chosen = None if executor is None else executor_from(executor)
+    begun = [_begun(one, chosen) for one in (calls or named.values())]
+    errors = [one.failure() for one in begun if isinstance(one, Deferred)]
+    for error in errors:
+        if error is not None:
+            raise error
+    values = [one.value() if isinstance(one, Deferred) else one for one in begun]
+    return dict(zip(named, values, strict=True)) if named else tuple(values)
+
+
+def join(
+    task: Task[Concatenate[Any, P], R],
+    inputs: Iterable[Any] | Mapping[str, Any],
+    **shared: Any,
+) -> R:
+    """Call a task with the values of several branches as its first argument, an `Inputs`.
+
+    The values of `inputs`, a mapping or an iterable, may be plain values, Futures, Fanouts or
+    BoundCalls; these run concurrently. It is a call like any other, and lineage shows each branch
+    as an input of it.
+
+    Examples
+    --------
+    >>> import tasklineage as tl
+    >>> @tl.task
+    ... def largest(inputs: tl.Inputs) -> int:
+    ...     return max(inputs)
+    >>> tl.join(largest, [3, 1, 4])
+    4
+    """
+    if isinstance(inputs, Mapping):
+        gathered = Inputs(inputs.values(), [str(name) for name in inputs])
+    else:
+        gathered = Inputs(_elements(inputs))
+    call: Any = task
+    result: R = call(gathered, **shared)
+    return result
+
+
+def merge(
+    inputs: Iterable[Mapping[str, Any]],
+    include: Collection[str] | None = None,
+    exclude: Collection[str] = (),
+    **values: Any,
+) -> dict[str, Any]:
+    """One mapping out of several: names with equal content are kept once.
+
+    Parameters
+    ----------
+    inputs
+        Mappings, for example the `Inputs` of a joining task.
+    include, exclude
+        Names to take, by default all; names to leave out.
+    values
+        Names that are decided here, whatever the inputs say.
+
+    Raises
+    ------
+    MergeConflict
+        The inputs have different values under one name that is not in `values`.
+
+    Examples
+    --------
+    >>> import tasklineage as tl
+    >>> tl.merge([{"a": 1, "b": 2}, {"a": 1, "c": 3}], exclude=("c",), count=2)
+    {'a': 1, 'b': 2, 'count': 2}
+    """
+    merged: dict[str, Any] = {}
+    conflicts: list[str] = []
+    for one in inputs:
+        for name, value in one.items():
+            if name in values or name in exclude or (include is not None and name not in include):
+                continue
+            if name not in merged:
+                merged[name] = value
+            elif digest(merged[name]) != digest(value) and name not in conflicts:
+                conflicts.append(name)
+    if conflicts:
+        listed = ", ".join(conflicts)
+        raise MergeConflict(
+            f"the inputs of merge differ in {listed}: decide with "
+            f"{conflicts[0]}=…, or leave it out with exclude=({conflicts[0]!r},)",
+            names=tuple(conflicts),
+        )
+    return {**merged, **values}
+
+
+async def amap(
+    task: Any,
+    *iterables: Iterable[Any],
+    on_error: OnError = "raise",
+    max_workers: int | None = None,
+    max_items: int | None = None,
+    executor: Any = None,
+    **shared: Any,
+) -> list[Any]:
+    """As `map`, for use in a coroutine: the results in input order, awaited.
+
+    An `async def` task runs on the caller's loop, `max_workers` elements at once (by default 100);
+    any other on the executor. The loop is never blocked.
+    """
+    plain, shared = _plain_task(task, shared)
+    if not plain.is_async:
+        return await _amap_executor(
+            map(
+                plain, *iterables, on_error=on_error, max_workers=max_workers,
+                max_items=max_items, executor=executor, **shared,
+            )
+        )  # fmt: skip
+    source = Source([_elements(one) for one in limited(iterables, max_items)])
+    outcomes = await _amap_loop(plain, source, shared, max_workers or 100, on_error == "raise")
+    if source.error is not None:
+        raise source.error
+    parent = current.get() or top_frame()
+    values: list[Any] = []
+    for index, one in enumerate(outcomes):
+        if one.error is None:
+            values.append(one.get())
+        elif on_error == "collect":
+            values.append(Failure(index, one.error, parent.run.store, one.call_id))
+        elif on_error == "raise":
+            raise one.error
+    return values
+
+
+async def _amap_executor(fanout: Fanout[R]) -> list[R]:
+    import asyncio
+
+    loop = asyncio.get_running_loop()
+    over = asyncio.Event()
+    fanout.add_done_callback(lambda: loop.call_soon_threadsafe(over.set))
+    await over.wait()
+    return fanout.results()
+
+
+async def _amap_loop(
+    task: Task[Any, Any],
+    source: Source,
+    shared: dict[str, Any],
+    width: int,
+    stops_at_failure: bool,
+) -> list[Outcome[Any]]:
+    """What came of each element, executed on this loop, `width` at once."""
+    import asyncio
+
+    outcomes: list[Outcome[Any]] = []
+    running: set[asyncio.Task[None]] = set()
+    is_stopped = False
+    names = [name for name in task.binding.names if name not in shared]
+
+    async def one(index: int, element: tuple[Any, ...]) -> None:
+        nonlocal is_stopped
+        arguments = {**dict(zip(names, element, strict=False)), **shared}
+        outcomes[index] = await engine.outcome_async(
+            task, arguments, (index, source.total)
+        )
+        is_stopped = is_stopped or (stops_at_failure and outcomes[index].error is not None)
+
+    while not source.is_exhausted and not is_stopped:
+        for element in source.take(1):
+            outcomes.append(Outcome(None, None, "running"))
+            running.add(asyncio.create_task(one(len(outcomes) - 1, element)))
+        if len(running) >= width:
+            done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+            for finished in done:
+                finished.result()
+    if running:
+        await asyncio.gather(*running)
+    return outcomes
+
+
+def _plain_task(task: Any, shared: dict[str, Any]) -> tuple[Task[Any, Any], dict[str, Any]]:
+    """The task behind what a user passed; the instance of a method is shared."""
+    if isinstance(task, Task):
+        return task, shared
+    if isinstance(task, BoundTask):
+        return task.unbound(shared)
+    raise ConfigError(f"map takes a task, not {task!r}: put @task on the function")
+
+
+def _elements(iterable: Iterable[Any]) -> Iterable[Any]:
+    return iterable.outcomes() if isinstance(iterable, Fanout) else iterable
+
+
+def _begun(one: Any, executor: Executor | None) -> Any:
+    return one.submit(executor) if isinstance(one, BoundCall) else one
+
+
+def _executor(given: Any, task: Task[Any, Any], parent: Frame) -> Executor:
+    if config.is_disabled():
+        return Inline()
+    return executor_from(given) if given is not None else task.settings.executor or parent.run.executor

@@ -1,0 +1,151 @@
+"""The elements of a map as calls: read, bound, digested and looked up a batch at a time."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from tasklineage import config
+from tasklineage.core import engine, memos
+from tasklineage.core.call import Call, Outcome
+from tasklineage.core.failure import without_our_frames
+from tasklineage.core.frame import Frame
+from tasklineage.core.source import Source
+from tasklineage.key.digest import Unresolved, is_immutable
+from tasklineage.storage.records import FAILED, Edge, Ref
+from tasklineage.storage.store import Store
+
+if TYPE_CHECKING:
+    from tasklineage.core.task import Task
+
+R = TypeVar("R")
+
+
+class StoredOutcome(Outcome[R]):
+    """An outcome whose value is large: it stays in the store and is read each time."""
+
+    __slots__ = ("_ref", "_store")
+
+    def __init__(self, call: Call, ref: Ref, store: Store) -> None:
+        super().__init__(None, None, call.status, call.id, ref.digest, call.is_hit)
+        self._ref = ref
+        self._store = store
+
+    def get(self) -> R:
+        value: R = self._store.get(self._ref)
+        return value
+
+
+class Elements:
+    """Turns elements into calls, and answers those that have a memo.
+
+    One thread at a time may `pull`. What all elements share is digested once, and looked at again
+    at the end.
+    """
+
+    def __init__(
+        self, task: Task[Any, Any], source: Source, shared: dict[str, Any], parent: Frame
+    ) -> None:
+        self._task = task
+        self._source = source
+        self._shared = shared
+        self._parent = parent
+        self._edges: tuple[Edge, ...] = ()
+        self._is_shared_ready = False
+        self._count = 0
+        self._names = tuple(name for name in task.binding.names if name not in shared)
+        self._first: Call | None = None
+        self._keys: list[bytes] = []
+
+    def pull(self, count: int) -> list[Call | Outcome[Any]]:
+        """The next elements, at most `count`, in order: outcomes of hits, calls of misses.
+
+        An element that cannot even be a call, because its arguments do not fit or an input of it
+        failed, is an outcome with its exception.
+        """
+        if config.is_disabled():
+            elements = self._source.take(count)
+            return [engine.bare(self._task, *self._spread(element)) for element in elements]
+        self._resolve_shared()
+        pulled = [self._prepared(element) for element in self._source.take(count)]
+        places = [i for i, one in enumerate(pulled) if isinstance(one, Call)]
+        found = memos.find_many([pulled[i] for i in places])  # type: ignore[misc]  # calls only
+        records: list[Any] = []
+        for i, memo in zip(places, found, strict=True):
+            call = pulled[i]
+            if memo is None or not isinstance(call, Call):
+                continue
+            value = engine.decoded(call, memo)
+            if value is not engine.MISS:
+                records.append(engine.record_hit(call, memo, value))
+                pulled[i] = self.outcome_of(call, Outcome(value, None, call.status, call.id,
+                                                          call.output.digest, True))
+        if records:
+            self._parent.run.append(*records)
+        return pulled
+
+    def execute(self, call: Call) -> Outcome[Any]:
+        """What came of a call that no memo answered when it was pulled."""
+        if self._first is not None and self._first.trailing:
+            self._keys.append(call.key)
+        return self.outcome_of(call, engine.outcome(call))
+
+    def outcome_of(self, call: Call, outcome: Outcome[Any]) -> Outcome[Any]:
+        """An outcome as a map keeps it: large values stay in the store."""
+        if outcome.error is None and call.output.oid is not None:
+            return StoredOutcome(call, call.output, self._parent.run.store)
+        return outcome
+
+    def finish(self) -> None:
+        """Look again at what all elements shared: if one changed it in place, none is a memo."""
+        first = self._first
+        if first is None or not self._keys:
+            return
+        places = [
+            i for i in range(first.checked, len(first.bound)) if not is_immutable(first.bound[i])
+        ]
+        changed = [
+            first.plan.names[i]
+            for i in places
+            if first.plan.counts(i)
+            and not first.plan.still(i, first.bound[i], first.digests[i])
+        ]
+        if changed:
+            run = self._parent.run
+            for key in self._keys:
+                run.store.forget(key)
+            run.warn_mutated(self._task.name, changed)
+
+    def _prepared(self, element: tuple[Any, ...]) -> Call | Outcome[Any]:
+        position = (self._count, self._source.total)
+        self._count += 1
+        args, kwargs = self._spread(element)
+        try:
+            try:
+                call = Call(
+                    self._task, args, kwargs, self._parent, position, self._edges, self._first
+                )
+            except Unresolved:
+                call = engine.resolved_call(self._task, args, kwargs, self._parent, position)
+        except BaseException as error:
+            return Outcome(None, without_our_frames(error), FAILED)
+        if self._first is None and args is element:
+            call.share(call.digests[len(element) :])
+            self._first = call
+        return call
+
+    def _spread(self, element: tuple[Any, ...]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """The arguments of an element: its values stand for the first parameters not shared."""
+        names = self._task.binding.names
+        if self._names[: len(element)] == names[: len(element)]:
+            return element, self._shared
+        named = dict(zip(self._names, element, strict=False))
+        return (), {**named, **self._shared}
+
+    def _resolve_shared(self) -> None:
+        """Wait for Futures among what is shared; their edges are those of every element."""
+        if self._is_shared_ready:
+            return
+        self._is_shared_ready = True
+        from tasklineage.core.future import resolved_shared
+
+        self._shared, self._edges = resolved_shared(self._task, self._shared, self._parent)

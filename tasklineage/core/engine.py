@@ -1,0 +1,320 @@
+"""The one path that every call takes: bind, digest, look up, execute, store, record.
+
+    Call        bind the arguments, digest what counts, make the key       (core/call.py)
+    answer      a memo of that key, if it is good: record a hit
+    execute     otherwise, alone on this machine: begin record, body, object, end record
+
+A direct call runs this in its own thread; `submit`, `map` and `join` run the same functions on a
+worker. The two drivers of a body, `execute` and `execute_async`, differ only in what they await.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from tasklineage import config
+from tasklineage.core import memos
+from tasklineage.core.ambient import top_frame
+from tasklineage.core.body import Body
+from tasklineage.core.call import Call, Outcome
+from tasklineage.core.deferred import with_values
+from tasklineage.core.failure import described, without_our_frames
+from tasklineage.core.frame import Frame, Position, current
+from tasklineage.core.loops import in_thread, run_coroutine
+from tasklineage.core.policy import pause, pause_async
+from tasklineage.errors import CorruptObject, MissingObject
+from tasklineage.key.digest import Unresolved
+from tasklineage.storage.codecs import Undecodable
+from tasklineage.storage.records import (
+    CANCELLED,
+    DONE,
+    FAILED,
+    SKIPPED,
+    CallEnd,
+    Hit,
+    Ref,
+    new_id,
+)
+
+if TYPE_CHECKING:
+    from tasklineage.core.task import Task
+
+MISS = object()
+"""What `answer` gives where no memo answers."""
+
+
+def call(task: Task[Any, Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """The value of a direct call, made in this thread (HOT)."""
+    parent = current.get() or top_frame()
+    if task.is_async:
+        return call_async(task, args, kwargs, parent)
+    if task.settings.executor is not None:
+        from tasklineage.core.future import submit
+
+        return submit(task, args, kwargs).result()
+    try:
+        this = Call(task, args, kwargs, parent)
+    except Unresolved:
+        this = resolved_call(task, args, kwargs, parent)
+    value = answer(this)
+    return execute(this) if value is MISS else value
+
+
+async def call_async(
+    task: Task[Any, Any], args: tuple[Any, ...], kwargs: dict[str, Any], parent: Frame
+) -> Any:
+    """The value of a direct call of an `async def` task, made on the caller's loop."""
+    try:
+        try:
+            this = Call(task, args, kwargs, parent)
+        except Unresolved:
+            this = await _resolved_call_async(task, args, kwargs, parent)
+        return await _value_async(this)
+    except BaseException as error:
+        raise without_our_frames(error) from error.__cause__
+
+
+def perform(
+    task: Task[Any, Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    parent: Frame,
+    position: Position | None = None,
+    note_key: Callable[[bytes], object] = id,
+) -> Outcome[Any]:
+    """What came of a call, made on a worker: its exception is in the outcome."""
+    try:
+        try:
+            this = Call(task, args, kwargs, parent, position)
+        except Unresolved:
+            this = resolved_call(task, args, kwargs, parent, position)
+        note_key(this.key)
+    except BaseException as error:
+        return Outcome(None, without_our_frames(error), getattr(error, "status", FAILED))
+    return outcome(this)
+
+
+def outcome(this: Call) -> Outcome[Any]:
+    """What came of a call whose key is known."""
+    try:
+        value = answer(this)
+        if value is MISS:
+            value = execute(this)
+    except BaseException as error:
+        return Outcome(None, without_our_frames(error), this.status, this.id)
+    return Outcome(value, None, this.status, this.id, this.output.digest, this.is_hit)
+
+
+def bare(task: Task[Any, Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Outcome[Any]:
+    """What comes of calling the bare function: `TASKLINEAGE_DISABLE` is set."""
+    try:
+        value = task.__wrapped__(*with_values(args), **with_values(kwargs))
+        if task.is_async:
+            value = run_coroutine(value)
+    except BaseException as error:
+        return Outcome(None, without_our_frames(error), FAILED)
+    return Outcome(value, None, DONE)
+
+
+async def outcome_async(
+    task: Task[Any, Any], kwargs: dict[str, Any], position: Position
+) -> Outcome[Any]:
+    """What came of an element of an `amap`, made on the caller's loop."""
+    if config.is_disabled():
+        return await in_thread(bare, task, (), kwargs)
+    parent = current.get() or top_frame()
+    this: Call | None = None
+    try:
+        try:
+            this = Call(task, (), kwargs, parent, position)
+        except Unresolved:
+            this = await _resolved_call_async(task, (), kwargs, parent, position)
+        value = await _value_async(this)
+    except Exception as error:
+        status, call_id = (FAILED, b"") if this is None else (this.status, this.id)
+        return Outcome(None, without_our_frames(error), status, call_id)
+    return Outcome(value, None, this.status, this.id, this.output.digest, this.is_hit)
+
+
+def is_cached(task: Task[Any, Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    """Whether the call would be a hit now."""
+    this = Call(task, args, kwargs, current.get() or top_frame())
+    memo = memos.find(this)
+    return memo is not None and this.run.store.has(Ref(*_output_of(memo)))
+
+
+def forget(task: Task[Any, Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    """Make the memo of the call answer no longer."""
+    this = Call(task, args, kwargs, current.get() or top_frame())
+    this.run.store.forget(this.key)
+
+
+def answer(this: Call) -> Any:
+    """The value of a good memo, with the hit recorded; `MISS` if there is none (HOT)."""
+    memo = memos.find(this)
+    if memo is None:
+        return MISS
+    value = decoded(this, memo)
+    if value is not MISS:
+        this.run.append(record_hit(this, memo, value))
+    return value
+
+
+def decoded(this: Call, memo: CallEnd) -> Any:
+    """The value of a memo; `MISS` where it cannot be read back: the call then executes anew."""
+    try:
+        return this.run.store.get(Ref(*_output_of(memo)))
+    except (MissingObject, CorruptObject, Undecodable):
+        return MISS
+
+
+def record_hit(this: Call, memo: CallEnd, value: Any) -> Hit:
+    """The record of a hit, its conditions folded into the parent, its value known to the run."""
+    parent, task = this.parent, this.task
+    this.id = new_id()
+    this.is_hit = True
+    this.output = output = Ref(*_output_of(memo))
+    if parent.id is not None:
+        memos.fold_memo(parent.fold, this, memo)
+    this.run.origins.note(value, output.digest, this.id)
+    return Hit(
+        this.id, this.run.id, parent.id, task.name, this.key, memo.id, time.time(),
+        this.position, task.settings.tags,
+    )  # fmt: skip
+
+
+def execute(this: Call) -> Any:
+    """The value of a call that no memo answers, executed alone on this machine.
+
+    Whoever asks for the same call meanwhile waits, looks again and finds the memo.
+    """
+    if not this.task.settings.memo:
+        return _execute_body(this)
+    store = this.run.store
+    held = store.flight.acquire(this.key, this.parent.held)
+    try:
+        value = _look_again(this)
+        return _execute_body(this) if value is MISS else value
+    finally:
+        if held:
+            store.flight.release(this.key)
+
+
+async def execute_async(this: Call) -> Any:
+    """As `execute`, for an `async def` task; the loop is never blocked."""
+    if not this.task.settings.memo:
+        return await _execute_body_async(this)
+    store = this.run.store
+    held = await store.flight.acquire_async(this.key, this.parent.held)
+    try:
+        value = _look_again(this)
+        return await _execute_body_async(this) if value is MISS else value
+    finally:
+        if held:
+            store.flight.release(this.key)
+
+
+def _look_again(this: Call) -> Any:
+    """Another thread or process may have made the call between the look-up and the lock."""
+    this.run.store.catch_up()
+    return answer(this)
+
+
+def _execute_body(this: Call) -> Any:
+    task = this.task
+    body = Body(this)
+    while True:
+        body.enter()
+        try:
+            value: Any = task.__wrapped__(*this.args, **this.kwargs)
+            if task.is_async:
+                value = run_coroutine(value)
+            if body.frame.pending:
+                value = body.settle(value)
+        except BaseException as error:
+            body.leave()
+            delay = body.delay_after(error)
+            if delay is None:
+                return body.fail(error)
+        else:
+            body.leave()
+            return body.succeed(value)
+        pause(delay)
+
+
+async def _execute_body_async(this: Call) -> Any:
+    task = this.task
+    body = Body(this)
+    while True:
+        body.enter()
+        try:
+            value = await task.__wrapped__(*this.args, **this.kwargs)
+            if body.frame.pending:
+                value = await body.settle_async(value)
+        except BaseException as error:
+            body.leave()
+            delay = body.delay_after(error)
+            if delay is None:
+                return body.fail(error)
+        else:
+            body.leave()
+            return body.succeed(value)
+        await pause_async(delay)
+
+
+def skip(task: Task[Any, Any], parent: Frame, error: BaseException) -> None:
+    """Record a call that was not made because one of its inputs failed."""
+    _record_unmade(task, parent, SKIPPED, error)
+
+
+def cancelled(task: Task[Any, Any], parent: Frame) -> None:
+    """Record a call that was cancelled before it started."""
+    _record_unmade(task, parent, CANCELLED, None)
+
+
+def _record_unmade(
+    task: Task[Any, Any], parent: Frame, status: str, error: BaseException | None
+) -> None:
+    run, now = parent.run, time.time()
+    run.append(
+        CallEnd(
+            new_id(), run.id, parent.id, task.name, b"", b"", now, None, status, now, False,
+            error=None if error is None else described(error), tags=task.settings.tags,
+        )
+    )  # fmt: skip
+    if parent.id is not None:
+        parent.fold.add(task.name, b"", volatile=f"{task.name}: {status}")
+
+
+def resolved_call(
+    task: Task[Any, Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    parent: Frame,
+    position: Position | None = None,
+) -> Call:
+    """The call with the values of the Futures among its arguments, waited for."""
+    from tasklineage.core.future import resolved
+
+    return Call(task, *resolved(task, args, kwargs, parent, position))
+
+
+async def _resolved_call_async(
+    task: Task[Any, Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    parent: Frame,
+    position: Position | None = None,
+) -> Call:
+    return await in_thread(resolved_call, task, args, kwargs, parent, position)
+
+
+async def _value_async(this: Call) -> Any:
+    value = answer(this)
+    return await execute_async(this) if value is MISS else value
+
+
+def _output_of(memo: CallEnd) -> tuple[Any, ...]:
+    return memo.output or ()

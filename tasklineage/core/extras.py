@@ -1,0 +1,59 @@
+"""Tracked extras: what counts beside code and arguments, and whether it is still what it was."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+from tasklineage.key.code_version import code_version
+from tasklineage.key.digest import digest
+from tasklineage.storage.records import Condition
+
+
+def current(track: tuple[Any, ...]) -> tuple[Condition, ...]:
+    """The tracked extras with their content as it is now, in the order given."""
+    return tuple(_condition(extra) for extra in track)
+
+
+def holds(condition: Condition) -> bool:
+    """Whether what a memo depended on is still the same. What cannot be found does not hold."""
+    if condition.kind in ("env", "dist"):
+        return _text_digest(condition.kind, condition.name) == condition.digest
+    if condition.kind == "code":
+        found = _find(condition.name)
+        return found is not None and code_version(found).digest == condition.digest
+    return False
+
+
+def _condition(extra: Any) -> Condition:
+    if isinstance(extra, str):
+        kind, _, name = extra.partition(":")
+        return Condition(kind, name, _text_digest(kind, name))
+    return Condition("code", _name(extra), code_version(extra).digest)
+
+
+def _text_digest(kind: str, name: str) -> bytes:
+    if kind == "env":
+        return digest(os.environ.get(name))
+    import importlib.metadata  # slow to import, rarely needed
+
+    try:
+        return digest(importlib.metadata.version(name))
+    except importlib.metadata.PackageNotFoundError:
+        return digest(None)
+
+
+def _name(thing: Any) -> str:
+    module = getattr(thing, "__module__", None)
+    if module is None:
+        return f"{thing.__name__}:"
+    return f"{module}:{getattr(thing, '__qualname__', '')}"
+
+
+def _find(name: str) -> Any:
+    module, _, path = name.partition(":")
+    found: Any = sys.modules.get(module)
+    for part in path.split(".") if path else ():
+        found = getattr(found, part, None)
+    return found

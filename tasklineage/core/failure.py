@@ -1,0 +1,65 @@
+"""A task's exception on its way to the caller and into the record."""
+
+from __future__ import annotations
+
+import os
+from types import TracebackType
+from typing import TypeVar
+
+from tasklineage.storage.records import CANCELLED, FAILED, Error
+
+E = TypeVar("E", bound=BaseException)
+_OURS = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+_NOTE = "tasklineage: "
+
+
+def described(error: BaseException) -> Error:
+    """The exception as text, without frames of this package."""
+    import traceback
+
+    lines = traceback.format_exception(type(error), error, trimmed(error.__traceback__))
+    kind = type(error)
+    name = kind.__qualname__
+    if kind.__module__ not in ("builtins", "__main__"):
+        name = f"{kind.__module__}.{name}"
+    return Error(name, _message(error), "".join(lines))
+
+
+def noted(error: E, task: str, call: bytes, run: bytes) -> E:
+    """The exception with a note that names the innermost call and its run."""
+    notes: list[str] = getattr(error, "__notes__", [])
+    if not any(note.startswith(_NOTE) for note in notes):
+        error.add_note(f"{_NOTE}in call {call.hex()} of {task}, run {run.hex()}")
+    return error
+
+
+def without_our_frames(error: E) -> E:
+    """The exception with a traceback that begins in the caller's code."""
+    return error.with_traceback(trimmed(error.__traceback__))
+
+
+def trimmed(traceback: TracebackType | None) -> TracebackType | None:
+    """The traceback without frames of this package; the whole, if nothing else would be left."""
+    kept: list[TracebackType] = []
+    while traceback is not None:
+        if not traceback.tb_frame.f_code.co_filename.startswith(_OURS):
+            kept.append(traceback)
+        traceback = traceback.tb_next
+    result: TracebackType | None = None
+    for entry in reversed(kept):
+        result = TracebackType(result, entry.tb_frame, entry.tb_lasti, entry.tb_lineno)
+    return result
+
+
+def status_of(error: BaseException) -> str:
+    """`cancelled` or `failed`: how a call ends that raised this."""
+    name = type(error).__name__
+    is_cancelled = isinstance(error, KeyboardInterrupt) or name == "CancelledError"
+    return CANCELLED if is_cancelled else FAILED
+
+
+def _message(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception as broken:  # the user's own __str__
+        return f"<str() of the exception raised {type(broken).__name__}>"

@@ -1,0 +1,278 @@
+"""The results of a map, as its users see them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, cast, overload
+
+from tasklineage.core.call import Outcome
+from tasklineage.core.deferred import Deferred
+from tasklineage.core.elements import Elements
+from tasklineage.core.frame import Frame
+from tasklineage.core.progress import progress
+from tasklineage.core.pumps import Pumps
+from tasklineage.core.source import Source
+from tasklineage.executors.base import Executor
+from tasklineage.storage.records import Edge
+
+if TYPE_CHECKING:
+    from tasklineage.core.task import Task
+    from tasklineage.query.calls import Call as RecordedCall
+
+R = TypeVar("R")
+OnError = Literal["raise", "collect", "skip"]
+
+
+class Failure:
+    """What stands in the place of an element that failed."""
+
+    __slots__ = ("_call_id", "_store", "error", "index")
+
+    def __init__(self, index: int, error: BaseException, store: Any, call_id: bytes) -> None:
+        self.index = index
+        """The element's place in the input."""
+        self.error = error
+        """The exception as it was raised."""
+        self._store = store
+        self._call_id = call_id
+
+    @property
+    def call(self) -> RecordedCall:
+        """The record of the call."""
+        from tasklineage.query.find import get
+
+        return cast("RecordedCall", get(self._call_id.hex(), store=self._store))
+
+    def __repr__(self) -> str:
+        return f"<failure of element {self.index}: {self.error!r}>"
+
+
+class Fanout(Deferred, Sequence[R], Generic[R]):
+    """The results of a map in input order, as they come. Safe to use from many threads.
+
+    Indexing and iterating wait for what they need; `len`, negative indices and `results()` wait
+    for the end of the input. With `on_error="raise"` the exception of the first element that failed
+    is raised by the first access that needs it, after the elements in flight have finished and were
+    stored; with `"collect"` a `Failure` stands in the place of a failed element; with `"skip"`
+    there is no such place. Large results are read from the store at each access.
+    """
+
+    def __init__(
+        self,
+        task: Task[Any, R],
+        source: Source,
+        shared: dict[str, Any],
+        parent: Frame,
+        executor: Executor,
+        on_error: OnError,
+        max_workers: int | None,
+    ) -> None:
+        limit = max(1, min(executor.slots, max_workers or executor.slots))
+        self._task = task
+        self._source = source
+        self._parent = parent
+        self._on_error = on_error
+        self._is_seen = False
+        self._bar = progress(task.name, source.total) if parent.id is None else None
+        self._pumps = Pumps(
+            Elements(task, source, shared, parent), source, parent, executor, limit,
+            stops_at_failure=on_error == "raise", on_change=self._show,
+        )  # fmt: skip
+        parent.add_pending(self)
+        self._pumps.start()
+
+    def __len__(self) -> int:
+        self._finish()
+        count = len(self._pumps.outcomes)
+        return count - len(self._pumps.failed) if self._on_error == "skip" else count
+
+    @overload
+    def __getitem__(self, index: int) -> R: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[R]: ...
+    def __getitem__(self, index: int | slice) -> Any:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        place = index if index >= 0 else index + len(self)
+        if place >= 0 and self._on_error == "skip":
+            for i, value in enumerate(self):
+                if i == place:
+                    return value
+        elif place >= 0 and self._has(place):
+            return self._value(place)
+        raise IndexError(f"a map has no element {index}")
+
+    def __iter__(self) -> Iterator[R]:
+        place = 0
+        while self._has(place):
+            if not self._is_skipped(place):
+                yield self._value(place)
+            place += 1
+
+    def __contains__(self, value: object) -> bool:
+        return value in self.results()
+
+    def results(self) -> list[R]:
+        """All results in input order, waited for."""
+        self._finish()
+        return list(self)
+
+    def as_completed(self) -> Iterator[R]:
+        """The results in the order in which they were finished."""
+        pumps, completed = self._pumps, self._pumps.completed
+        count = 0
+
+        def is_there() -> bool:
+            return pumps.is_over or len(completed) > count
+
+        while True:
+            pumps.wait(is_there)
+            if count == len(completed):
+                break
+            place = completed[count]
+            count += 1
+            if not self._is_skipped(place):
+                yield self._value(place)
+        self._finish()
+
+    @property
+    def failures(self) -> list[Failure]:
+        """The elements that failed, in input order, waited for."""
+        self._wait()
+        self._is_seen = True
+        return [self._failure(place) for place in sorted(self._pumps.failed)]
+
+    @property
+    def hits(self) -> int:
+        """How many elements a memo answered, waited for."""
+        self._wait()
+        return self._pumps.hits
+
+    @property
+    def executed(self) -> int:
+        """How many elements were executed, those that failed included; waited for."""
+        self._wait()
+        return self._pumps.executed
+
+    def done(self) -> bool:
+        """Whether every element is over."""
+        return self._pumps.is_over
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, Fanout):
+            return self is other
+        return list(self) == other if isinstance(other, list) else NotImplemented
+
+    __hash__ = object.__hash__
+
+    def __repr__(self) -> str:
+        pumps = self._pumps
+        state = "over" if pumps.is_over else "in progress"
+        return (
+            f"<map of {self._task.name}, {state}: {pumps.hits} hits, {pumps.executed} executed, "
+            f"{len(pumps.failed)} failed>"
+        )
+
+    # As an argument of a call (see `Deferred`), and as what a call waits for (see `Pending`).
+
+    def failure(self) -> BaseException | None:
+        self._wait()
+        self._is_seen = True
+        return self._error()
+
+    def value(self) -> list[R]:
+        return self.results()
+
+    def edges(self, path: str) -> Iterator[Edge]:
+        for i, one in enumerate(self.outcomes()):
+            yield from one.edges(f"{path}[{i}]")
+
+    def outcomes(self) -> Iterator[Outcome[R]]:
+        """What came of each element, in input order, as the input of another map."""
+        place = 0
+        while self._has(place):
+            one = self._pumps.outcomes[place]
+            if not self._is_skipped(place):
+                if one is None or one.error is not None:
+                    self._finish()
+                if one is not None and one.error is None:
+                    yield one
+            place += 1
+
+    def settle(self) -> None:
+        """Wait until it is over; raise its failure, if nobody has seen that."""
+        self._wait()
+        if not self._is_seen:
+            self._finish()
+
+    def abandon(self) -> None:
+        """Start no further element; wait for those in flight."""
+        self._pumps.stop()
+        self._wait()
+
+    def can_be_dropped(self) -> bool:
+        return self._pumps.is_over and (self._is_seen or self._error() is None)
+
+    def add_done_callback(self, callback: Callable[[], object]) -> None:
+        """Call `callback` once every element is over; at once, if that is so."""
+        self._pumps.add_done_callback(callback)
+
+    def _wait(self) -> None:
+        pumps = self._pumps
+        pumps.wait(lambda: pumps.is_over)
+
+    def _finish(self) -> None:
+        """Wait until it is over; raise what stands in the place of the whole, if anything does."""
+        self._wait()
+        self._is_seen = True
+        error = self._error()
+        if error is not None:
+            raise error
+
+    def _has(self, place: int) -> bool:
+        """Whether there is an element at this place; raises if the map broke before it."""
+        pumps, outcomes = self._pumps, self._pumps.outcomes
+
+        def is_known() -> bool:
+            return pumps.is_over or (place < len(outcomes) and outcomes[place] is not None)
+
+        pumps.wait(is_known)
+        if place < len(outcomes) and outcomes[place] is not None:
+            return True
+        self._finish()
+        return False
+
+    def _value(self, place: int) -> R:
+        one = self._pumps.outcomes[place]
+        assert one is not None
+        if one.error is None:
+            value: R = one.get()
+            return value
+        if self._on_error == "raise":
+            self._finish()
+        return self._failure(place)  # type: ignore[return-value]  # documented: a Failure
+
+    def _failure(self, place: int) -> Failure:
+        one = self._pumps.outcomes[place]
+        assert one is not None and one.error is not None
+        return Failure(place, one.error, self._parent.run.store, one.call_id)
+
+    def _is_skipped(self, place: int) -> bool:
+        one = self._pumps.outcomes[place]
+        return self._on_error == "skip" and one is not None and one.error is not None
+
+    def _error(self) -> BaseException | None:
+        """The exception that stands in the place of the whole."""
+        pumps = self._pumps
+        if self._on_error == "raise" and pumps.failed:
+            first = pumps.outcomes[min(pumps.failed)]
+            return None if first is None else first.error
+        return self._source.error
+
+    def _show(self, pumps: Pumps) -> None:
+        bar = self._bar
+        if bar is not None:
+            failed = len(pumps.failed)
+            bar.update(len(pumps.completed), pumps.hits, pumps.executed - failed, failed)
+            if pumps.is_over:
+                bar.close()

@@ -1,0 +1,121 @@
+"""The call in whose body we are: what children, logs and `current_call` hang on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from tasklineage.core.fold import Fold
+
+if TYPE_CHECKING:
+    from tasklineage.core.run import RunState
+
+Position = tuple[int, int | None]
+_TIDY = 256
+NO_KEYS: frozenset[bytes] = frozenset()
+
+
+class Pending(Protocol):
+    """What a call or run waits for before it ends: a Future or a Fanout."""
+
+    def settle(self) -> None:
+        """Wait until it is over; raise the failure that nobody has seen, if there is one."""
+
+    def abandon(self) -> None:
+        """Start nothing more; wait for what is in flight."""
+
+    def can_be_dropped(self) -> bool:
+        """Whether it is over and `settle` would raise nothing."""
+        ...
+
+
+class Frame:
+    """One call in flight, or the top of a run (`id` is None).
+
+    A frame is carried by a `ContextVar`: it follows the code into coroutines, and the engine hands
+    it over when a call moves to another thread.
+    """
+
+    __slots__ = (
+        "_held", "attempt", "fold", "id", "key", "parent", "pending", "position", "run", "task",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        run: RunState | None,
+        id: bytes | None = None,
+        task: str = "",
+        key: bytes = b"",
+        parent: Frame | None = None,
+        position: Position | None = None,
+    ) -> None:
+        self.run: RunState = run  # type: ignore[assignment]  # None only for bare functions
+        self.id = id
+        self.task = task
+        self.key = key
+        self.parent = parent
+        self.position = position
+        self.attempt = 0
+        self.fold = Fold()
+        self.pending: list[Pending] = []
+        """What was begun here: it is waited for before this call ends."""
+        self._held: frozenset[bytes] | None = None
+
+    @property
+    def held(self) -> frozenset[bytes]:
+        """The keys of this call and of its ancestors: nobody below may wait for them."""
+        if self._held is None:
+            above = NO_KEYS if self.parent is None else self.parent.held
+            self._held = above | {self.key} if self.key else above
+        return self._held
+
+    def add_pending(self, one: Pending) -> None:
+        """Have this call wait for `one` before it ends."""
+        if len(self.pending) >= _TIDY:
+            self.pending = [p for p in self.pending if not p.can_be_dropped()]
+        self.pending.append(one)
+
+    def take_pending(self) -> list[Pending]:
+        """What was begun here so far, which is then the caller's to wait for."""
+        taken, self.pending = self.pending, []
+        return taken
+
+
+current: ContextVar[Frame | None] = ContextVar("tasklineage.frame", default=None)
+
+
+def waiting(parent: Frame, keys: Iterable[bytes]) -> AbstractContextManager[object]:
+    """A block in which the current call waits for calls with these keys, begun under `parent`.
+
+    Of its own children everybody knows that it waits for them. Of others, others must be told,
+    lest two calls wait for each other (see `Flight.waiting`).
+    """
+    frame = current.get()
+    if frame is None or frame.id is None or frame is parent:
+        return nullcontext()
+    return frame.run.store.flight.waiting(keys, frame.held)
+
+
+class CurrentCall(NamedTuple):
+    """The call in whose body we are, as `current_call` shows it."""
+
+    id: str
+    """32 hexadecimal digits, as `tl.get` takes them."""
+    task: str
+    run: str
+    """The id of its run."""
+    attempt: int
+    """0 at the first attempt, one more after each retry."""
+    position: Position | None
+    """`(index, length)` inside a map; the length is None where the input has none."""
+
+
+def current_call() -> CurrentCall | None:
+    """The call in whose body we are; None outside."""
+    frame = current.get()
+    if frame is None or frame.id is None:
+        return None
+    run = frame.run.id.hex()
+    return CurrentCall(frame.id.hex(), frame.task, run, frame.attempt, frame.position)

@@ -1,0 +1,127 @@
+"""Where the values of a run came from: the table behind the edges that need no Future.
+
+A value is recognised by the identity of the object together with its digest, or by its content if
+exactly one call of the run produced that. The table holds no reference to a value, so an address
+may be used again by another object: the same digest is then the same content, and another digest
+is called `changed in place` only if a weak reference, or the first element of a list or dict, says
+that it is the same object still.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any, NamedTuple
+
+from tasklineage.errors import UnhashableArgument
+from tasklineage.key.digest import Unresolved, digest, is_trivial, parts
+from tasklineage.storage.records import Edge
+
+_LIMIT = 100_000
+"""Entries of a table; a run that makes more forgets the oldest half."""
+_DEPTH = 2
+
+
+class _Origin(NamedTuple):
+    digest: bytes
+    producer: bytes
+    reference: weakref.ref[Any] | None
+    mark: tuple[type, int] | None
+
+
+class Origins:
+    """Values of one run and the calls that made them. Safe to use from many threads."""
+
+    def __init__(self) -> None:
+        self._by_object: dict[int, _Origin] = {}
+        self._by_content: dict[bytes, bytes | None] = {}
+
+    def note(self, value: Any, value_digest: bytes, producer: bytes) -> None:
+        """Remember that `producer` made this value, and the parts of it that may be unpacked."""
+        if is_trivial(value):
+            return
+        self._note_one(value, value_digest, producer)
+        for _, part in parts(value):
+            part_digest = _try_digest(part)
+            if part_digest is not None:
+                self._note_one(part, part_digest, producer)
+
+    def edges(self, path: str, value: Any, value_digest: bytes) -> Iterator[Edge]:
+        """The known origins of an argument, its own first, else those of its parts."""
+        if is_trivial(value) or not self._by_content:
+            return
+        own = self._edge(path, value, value_digest)
+        if own is not None:
+            yield own
+        else:
+            yield from self._part_edges(path, value, _DEPTH)
+
+    def _note_one(self, value: Any, value_digest: bytes, producer: bytes) -> None:
+        if len(self._by_object) >= _LIMIT:
+            _forget_half(self._by_object)
+            _forget_half(self._by_content)
+        self._by_object[id(value)] = _Origin(
+            value_digest, producer, _reference(value), _mark(value)
+        )
+        known = self._by_content.setdefault(value_digest, producer)
+        if known != producer:
+            self._by_content[value_digest] = None
+
+    def _edge(self, path: str, value: Any, value_digest: bytes) -> Edge | None:
+        origin = self._by_object.get(id(value))
+        if origin is not None and origin.digest == value_digest:
+            return Edge(path, origin.producer, "identity", value_digest)
+        producer = self._by_content.get(value_digest)
+        if producer is not None:
+            return Edge(path, producer, "content", value_digest)
+        if origin is not None and _is_same(origin, value):
+            return Edge(path, origin.producer, "changed in place", value_digest)
+        return None
+
+    def _part_edges(self, path: str, value: Any, depth: int) -> Iterator[Edge]:
+        for suffix, part in parts(value):
+            part_digest = _try_digest(part)
+            if part_digest is None:
+                continue
+            edge = self._edge(path + suffix, part, part_digest)
+            if edge is not None:
+                yield edge
+            elif depth > 1:
+                yield from self._part_edges(path + suffix, part, depth - 1)
+
+
+def _try_digest(value: Any) -> bytes | None:
+    """The digest of a part, or None where it has none: then no edge leads to it."""
+    if is_trivial(value):
+        return None
+    try:
+        return digest(value)
+    except (UnhashableArgument, Unresolved):
+        return None
+
+
+def _reference(value: Any) -> weakref.ref[Any] | None:
+    try:
+        return weakref.ref(value)
+    except TypeError:
+        return None
+
+
+def _mark(value: Any) -> tuple[type, int] | None:
+    """What tells a list or dict that was changed from another that took its address."""
+    kind = type(value)
+    if (kind is list or kind is dict) and value:
+        return kind, id(next(iter(value)))
+    return None
+
+
+def _is_same(origin: _Origin, value: Any) -> bool:
+    if origin.reference is not None:
+        return origin.reference() is value
+    return origin.mark is not None and origin.mark == _mark(value)
+
+
+def _forget_half(table: dict[Any, Any]) -> None:
+    for key in list(islice(table, len(table) // 2)):
+        table.pop(key, None)

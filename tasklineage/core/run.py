@@ -1,0 +1,319 @@
+"""Runs: the set of calls that belong together, and the one that is there without asking."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import threading
+import time
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Literal
+
+from tasklineage import config
+from tasklineage.core.failure import described
+from tasklineage.core.frame import Frame, current
+from tasklineage.core.origins import Origins
+from tasklineage.core.program import git_commit, program_name
+from tasklineage.errors import ConfigError, StoreError, UnhashableArgument
+from tasklineage.executors.base import Executor
+from tasklineage.executors.choose import executor_from
+from tasklineage.key.digest import digest
+from tasklineage.storage.records import Ref, RunBegin, RunEnd, new_id
+from tasklineage.storage.store import Store, open_store
+
+if TYPE_CHECKING:
+    from tasklineage.query.runs import Run
+
+Refresh = Literal[True] | tuple[str, ...]
+
+
+class RunState:
+    """A run that is going on in this process: its store, its settings, what it knows of values.
+
+    Shared by the threads of the process. A forked child continues it with a writer of its own; only
+    the process that began it ends it.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        store: Store,
+        *,
+        parent: RunState | None = None,
+        executor: Any = None,
+        refresh: Refresh = (),
+        store_args: bool = False,
+        is_ambient: bool = False,
+    ) -> None:
+        self.id = bytes(new_id())
+        self.name = name
+        self.store = store
+        self.parent = parent
+        self.executor_spec = executor
+        self.refresh = refresh
+        self.refresh_since = time.time()
+        self.store_args = store_args
+        self.is_ambient = is_ambient
+        self.origins = Origins()
+        self.frame = Frame(self)
+        self._pid = os.getpid()
+        self._warned: set[str] = set()
+        if parent is not None and not refresh:
+            self.refresh, self.refresh_since = parent.refresh, parent.refresh_since
+
+    @property
+    def executor(self) -> Executor:
+        """Where submitted calls of this run execute."""
+        return executor_from(self.executor_spec or config.default_executor())
+
+    def begin(
+        self,
+        params: Mapping[str, Any] | None = None,
+        tags: Iterable[str] = (),
+        namespace: str | None = None,
+    ) -> None:
+        """Record that the run has begun."""
+        self.append(
+            RunBegin(
+                self.id,
+                self.name,
+                None if self.parent is None else self.parent.id,
+                namespace or config.namespace(),
+                config.user(),
+                os.uname().nodename,
+                self._pid,
+                tuple(sys.argv),
+                tuple((k, self._described(v)) for k, v in (params or {}).items()),
+                tuple(tags),
+                time.time(),
+                str(getattr(self.executor_spec, "name", self.executor_spec or "")),
+                sys.version.split()[0],
+                sys.platform,
+                git_commit(),
+                ambient=self.is_ambient,
+            )
+        )
+
+    def end(self, error: BaseException | None = None, status: str | None = None) -> None:
+        """Record how the run ended; in a forked child, leave that to its parent process."""
+        if os.getpid() != self._pid:
+            return
+        interrupted = isinstance(error, KeyboardInterrupt)
+        failed = error is not None and not _is_clean_exit(error)
+        outcome = "interrupted" if interrupted else "failed" if failed else "done"
+        text = described(error) if failed and error is not None else None
+        self.append(RunEnd(self.id, status or outcome, time.time(), text))
+
+    def settle(self) -> None:
+        """Wait for what was begun at the top of the run, and raise what nobody has seen of it."""
+        if self.frame.pending:
+            from tasklineage.core.future import settle
+
+            settle(self.frame, None)
+
+    def abandon(self) -> None:
+        """Start nothing more at the top of the run; wait for what is in flight."""
+        if self.frame.pending:
+            from tasklineage.core.future import abandon
+
+            abandon(self.frame)
+
+    def append(self, *records: Any) -> None:
+        """Append to the journal. A record that no value hangs on is not worth an exception.
+
+        Raises
+        ------
+        StoreError
+            An end record of a call could not be written; others are dropped with one warning.
+        """
+        try:
+            self.store.append(*records)
+        except StoreError as error:
+            if any(getattr(record, "memo", False) for record in records):
+                raise
+            self.warn_unwritten(error)
+
+    def warn_unwritten(self, error: StoreError) -> None:
+        """Warn, once in a run, that records are not being written."""
+        self._warn_once("unwritten", f"records of run {self.name!r} are not written: {error}")
+
+    def warn_mutated(self, task: str, names: Iterable[str]) -> None:
+        """Warn, once for a task and its parameters, that it changes them in place."""
+        listed = ", ".join(names)
+        self._warn_once(
+            f"mutated {task} {listed}",
+            f"{task} changes {listed} in place, so its calls are never memos: "
+            "return the changed value instead",
+        )
+
+    def worker_name(self) -> str:
+        """`host:pid:thread` where this runs, if it is not the main thread."""
+        thread = threading.current_thread()
+        if thread is threading.main_thread():
+            return ""
+        return f"{os.uname().nodename}:{os.getpid()}:{thread.name}"
+
+    def view(self) -> Run:
+        """The run as queries see it."""
+        from tasklineage.query.find import open_run
+
+        return open_run(self.store, self.id)
+
+    def _described(self, value: Any) -> Ref:
+        try:
+            return self.store.describe(value, digest(value), keep=True)
+        except UnhashableArgument:
+            return Ref(b"", type(value).__qualname__, preview=type(value).__qualname__)
+
+    def _warn_once(self, what: str, message: str) -> None:
+        if what not in self._warned:
+            self._warned.add(what)
+            warnings.warn(message, stacklevel=_first_user_level())
+
+
+@contextlib.contextmanager
+def run(
+    name: str | None = None,
+    *,
+    executor: Any = None,
+    params: Mapping[str, Any] | None = None,
+    tags: str | Iterable[str] = (),
+    store: Any = None,
+    namespace: str | None = None,
+    refresh: bool | str | Iterable[str] = (),
+    durability: str | None = None,
+    store_args: bool | None = None,
+) -> Iterator[Run]:
+    """A run: every call made in the block belongs to it.
+
+    Parameters
+    ----------
+    name
+        By default that of the script or notebook.
+    executor
+        Where `map`, `gather` and `submit` execute: `"inline"`, `"threads"`, `"threads:8"` or an
+        executor. By default that of the enclosing run, else the configured one.
+    params, tags
+        Kept with the run, to find it by.
+    store
+        A URL, a path or a `Store`, for all calls of the block. By default that of the enclosing
+        run, else the configured one.
+    refresh
+        Names of tasks that execute again, each key once, and with them every memo that depends on
+        them. True: all.
+    durability
+        `"process"`: what was returned survives the death of the process. `"power"`: of the machine.
+    store_args
+        Store also those arguments that are too large to be kept in the record.
+
+    Yields
+    ------
+    Run
+        The run as queries see it: `.hits`, `.executed`, `.failed` count while it goes on.
+
+    Raises
+    ------
+    StoreError
+        The store cannot be opened.
+    ConfigError
+        An option cannot work.
+    """
+    outer = current.get()
+    enclosing = None if outer is None else outer.run
+    state = RunState(
+        name or program_name(),
+        _store_for(store, enclosing, durability),
+        parent=enclosing,
+        executor=_checked_executor(executor) or (enclosing and enclosing.executor_spec),
+        refresh=_refresh(refresh),
+        store_args=config.settings().store_args if store_args is None else store_args,
+    )
+    state.begin(params, (tags,) if isinstance(tags, str) else tags, namespace)
+    token = current.set(state.frame)
+    try:
+        yield state.view()
+        state.settle()
+    except BaseException as error:
+        state.abandon()
+        state.end(error)
+        raise
+    else:
+        state.end()
+    finally:
+        current.reset(token)
+
+
+def configure(
+    *,
+    store: Any = ...,
+    executor: Any = ...,
+    namespace: str | None = ...,  # type: ignore[assignment]
+    durability: str = ...,  # type: ignore[assignment]
+    strict: bool = ...,  # type: ignore[assignment]
+    store_args: bool = ...,  # type: ignore[assignment]
+) -> None:
+    """Set defaults of this process; what is not named stays. A changed store begins a new run.
+
+    Parameters
+    ----------
+    store
+        A URL, a path or a `Store`.
+    executor
+        An executor or its name.
+    namespace
+        What new runs belong to, and what queries see.
+    durability
+        `"process"` or `"power"`.
+    strict
+        Make a reference that cannot be resolved an error.
+    store_args
+        Store also those arguments that are too large to be kept in the record.
+
+    Raises
+    ------
+    ConfigError
+        A setting cannot work.
+    """
+    given = {name: value for name, value in locals().items() if value is not ...}
+    if "executor" in given:
+        _checked_executor(given["executor"])
+    if given.get("durability", "process") not in ("process", "power"):
+        raise ConfigError(f"durability= is 'process' or 'power', not {given['durability']!r}")
+    config.change(**given)
+
+
+def _store_for(store: Any, enclosing: RunState | None, durability: str | None) -> Store:
+    if store is None and enclosing is not None and durability is None:
+        return enclosing.store
+    if store is None and enclosing is not None:
+        store = enclosing.store.url
+    return open_store(store, durability=durability)
+
+
+def _checked_executor(executor: Any) -> Any:
+    if executor is not None:
+        executor_from(executor)
+    return executor
+
+
+def _refresh(refresh: bool | str | Iterable[str]) -> Refresh:
+    if refresh is True:
+        return True
+    if not refresh:
+        return ()
+    return (refresh,) if isinstance(refresh, str) else tuple(refresh)  # type: ignore[arg-type]
+
+
+def _is_clean_exit(error: BaseException) -> bool:
+    return isinstance(error, SystemExit) and error.code in (None, 0)
+
+
+def _first_user_level() -> int:
+    """The stack level of the first frame outside this package, for `warnings.warn`."""
+    level, frame = 1, sys._getframe(1)
+    while frame is not None and frame.f_globals.get("__name__", "").startswith("tasklineage."):
+        frame = frame.f_back  # type: ignore[assignment]
+        level += 1
+    return level

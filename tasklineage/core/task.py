@@ -1,0 +1,437 @@
+"""`@task`: a plain function whose calls are remembered and recorded."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from datetime import timedelta
+from types import MethodType
+from typing import Any, Concatenate, Generic, NamedTuple, ParamSpec, TypeVar, overload
+
+from tasklineage import config
+from tasklineage.core import engine, memos
+from tasklineage.core.binding import Binding, binding_of
+from tasklineage.core.call import Plan
+from tasklineage.core.failure import without_our_frames
+from tasklineage.core.future import BoundCall, Future, submit
+from tasklineage.core.policy import Retry, as_retry
+from tasklineage.errors import ConfigError
+from tasklineage.executors.base import Executor
+from tasklineage.executors.choose import executor_from
+from tasklineage.key.code_version import TaskLike, code_version
+
+P = ParamSpec("P")
+R = TypeVar("R")
+T = TypeVar("T")
+S = TypeVar("S")
+A = ParamSpec("A")
+
+
+class Options(NamedTuple):
+    """The options of `@task`, checked; see `task` for their meaning."""
+
+    name: str | None = None
+    version: str | None = None
+    memo: bool = True
+    ignore: tuple[str, ...] = ()
+    key: Mapping[str, Callable[[Any], Any]] = {}
+    ttl: float | None = None
+    track: tuple[Any, ...] = ()
+    retries: Retry = Retry(0)
+    catch: tuple[type[BaseException], ...] = ()
+    default: Any = None
+    tags: tuple[str, ...] = ()
+    executor: Executor | None = None
+    store_args: bool | None = None
+
+
+class Task(TaskLike, Generic[P, R]):
+    """A function whose calls are remembered and recorded. Made by `@task`; safe in any thread.
+
+    Calling it returns the plain value: from the store if this call was made before with the same
+    code and equal arguments, else by executing the function, in the caller's thread. The
+    function's exceptions come through unchanged. `__wrapped__` is the function.
+    """
+
+    __wrapped__: Callable[P, R]
+
+    def __init__(self, function: Callable[P, R], options: Options) -> None:
+        functools.update_wrapper(self, function)
+        if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+            raise ConfigError(
+                f"{_name_of(function)} is a generator function: a task returns one value. "
+                "Return a list instead of yielding."
+            )
+        self._options = options
+        self._binding = binding_of(function)
+        self._plan: Plan | None = None
+        self.name = options.name or _name_of(function)
+        self.is_async = inspect.iscoroutinefunction(function)
+        self._check_parameters()
+        memos.register(self)
+
+    # What of the task counts for its code version (see `TaskLike`).
+
+    @property
+    def version(self) -> str | None:
+        """What stands in for the code, if the task has `version=`."""
+        return self._options.version
+
+    @property
+    def key(self) -> Mapping[str, Callable[[Any], Any]]:
+        """What of an argument counts, by parameter."""
+        return self._options.key
+
+    @property
+    def ignore(self) -> tuple[str, ...]:
+        """Parameters that do not count."""
+        return self._options.ignore
+
+    @property
+    def track(self) -> tuple[Any, ...]:
+        """Extra things whose content counts."""
+        return self._options.track
+
+    # Calling.
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        if config.is_disabled():
+            return self.__wrapped__(*args, **kwargs)
+        try:
+            return engine.call(self, args, kwargs)
+        except BaseException as error:
+            raise without_our_frames(error) from error.__cause__
+
+    @overload
+    def submit(
+        self: Task[A, Coroutine[Any, Any, T]], *args: A.args, **kwargs: A.kwargs
+    ) -> Future[T]: ...
+    @overload
+    def submit(self, *args: P.args, **kwargs: P.kwargs) -> Future[R]: ...
+    @overload
+    def submit(self, *args: Any, **kwargs: Any) -> Future[R]: ...
+    def submit(self, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Schedule the call on the run's executor.
+
+        Futures, BoundCalls and Fanouts may stand for values, also inside lists, tuples and dicts.
+        """
+        return submit(self, args, kwargs)
+
+    @overload
+    def bind(
+        self: Task[A, Coroutine[Any, Any, T]], *args: A.args, **kwargs: A.kwargs
+    ) -> BoundCall[T]: ...
+    @overload
+    def bind(self, *args: P.args, **kwargs: P.kwargs) -> BoundCall[R]: ...
+    @overload
+    def bind(self, *args: Any, **kwargs: Any) -> BoundCall[R]: ...
+    def bind(self, *args: Any, **kwargs: Any) -> BoundCall[Any]:
+        """A call that is not made yet, for `gather` and `join`.
+
+        Raises
+        ------
+        TypeError
+            The arguments do not fit the function.
+        """
+        self._binding.bind(*args, **kwargs)
+        return BoundCall(self, args, kwargs)
+
+    def cached(self, *args: P.args, **kwargs: P.kwargs) -> bool:
+        """Whether this call would be a hit now. Executes and records nothing."""
+        return engine.is_cached(self, args, kwargs)
+
+    def forget(self, *args: P.args, **kwargs: P.kwargs) -> None:
+        """Make the memo of this call, if there is one, answer no longer.
+
+        It acts on the key alone: memos of calls above and below stay.
+        """
+        engine.forget(self, args, kwargs)
+
+    def calls(self, **filters: Any) -> Sequence[Any]:
+        """The recorded calls of this task, newest first; filters as for `tl.calls`."""
+        from tasklineage.query.find import calls
+
+        return calls(task=self.name, **filters)
+
+    def options(self, **overrides: Any) -> Task[P, R]:
+        """The same function with some options changed."""
+        present = self._options._asdict()
+        changed = _checked(**{**{k: v for k, v in present.items()}, **overrides})
+        return Task(self.__wrapped__, changed)
+
+    @property
+    def code_version(self) -> str:
+        """The digest of the code that counts, as it is now."""
+        return f"xxh3:{code_version(self).digest.hex()}"
+
+    # A method's `self` is an argument.
+
+    @overload
+    def __get__(self, instance: None, owner: type | None = None) -> Task[P, R]: ...
+    @overload
+    def __get__(
+        self: Task[Concatenate[S, A], T], instance: S, owner: type | None = None
+    ) -> BoundTask[A, T]: ...
+    def __get__(self, instance: Any, owner: type | None = None) -> Any:
+        return self if instance is None else BoundTask(self, instance)
+
+    def __repr__(self) -> str:
+        return f"<task {self.name}>"
+
+    def __reduce__(self) -> Any:
+        found: Any = inspect.getmodule(self.__wrapped__)
+        for part in self.__wrapped__.__qualname__.split("."):
+            found = getattr(found, part, None)
+        if found is self:
+            return self.__wrapped__.__qualname__
+        return Task, (self.__wrapped__, self._options)
+
+    # What the engine asks.
+
+    @property
+    def settings(self) -> Options:
+        """The options in force."""
+        return self._options
+
+    @property
+    def binding(self) -> Binding:
+        """How arguments become one value per parameter."""
+        return self._binding
+
+    def plan(self) -> Plan:
+        """What follows from the code version in force: made anew when that changes (HOT)."""
+        code = code_version(self)
+        plan = self._plan
+        if plan is None or plan.code is not code:
+            self._binding = binding_of(self.__wrapped__)
+            plan = self._plan = Plan(self, code)
+        return plan
+
+    def _check_parameters(self) -> None:
+        names = self._binding.names
+        for option in ("ignore", "key"):
+            for name in getattr(self._options, option):
+                if name not in names:
+                    raise ConfigError(
+                        f"{self.name} has no parameter {name!r} ({option}=); it has: "
+                        f"{', '.join(names) or 'none'}"
+                    )
+
+
+class BoundTask(Generic[P, R]):
+    """A task that is a method, seen through an instance, which is its first argument."""
+
+    def __init__(self, task: Task[Any, R], instance: Any) -> None:
+        self.__wrapped__ = MethodType(task.__wrapped__, instance)
+        self._task = task
+        self._instance = instance
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        return self._task(self._instance, *args, **kwargs)
+
+    def submit(self, *args: Any, **kwargs: Any) -> Future[R]:
+        """As `Task.submit`."""
+        return self._task.submit(self._instance, *args, **kwargs)
+
+    def bind(self, *args: Any, **kwargs: Any) -> BoundCall[R]:
+        """As `Task.bind`."""
+        return self._task.bind(self._instance, *args, **kwargs)
+
+    def cached(self, *args: P.args, **kwargs: P.kwargs) -> bool:
+        """As `Task.cached`."""
+        return self._task.cached(self._instance, *args, **kwargs)
+
+    def forget(self, *args: P.args, **kwargs: P.kwargs) -> None:
+        """As `Task.forget`."""
+        self._task.forget(self._instance, *args, **kwargs)
+
+    def unbound(self, shared: dict[str, Any]) -> tuple[Task[Any, R], dict[str, Any]]:
+        """The task, and the instance among what the elements of a map share."""
+        return self._task, {self._task.binding.names[0]: self._instance, **shared}
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._task, name)
+
+    def __repr__(self) -> str:
+        return f"<task {self._task.name} of {type(self._instance).__name__}>"
+
+
+@overload
+def task(function: Callable[P, R], /) -> Task[P, R]: ...
+@overload
+def task(
+    *,
+    name: str | None = ...,
+    version: str | None = ...,
+    memo: bool = ...,
+    ignore: str | Iterable[str] = ...,
+    key: Mapping[str, Callable[[Any], Any]] | None = ...,
+    ttl: float | timedelta | None = ...,
+    track: Any = ...,
+    retries: int | Retry = ...,
+    timeout: float | None = ...,
+    catch: type[BaseException] | Iterable[type[BaseException]] = ...,
+    default: Any = ...,
+    resources: Mapping[str, Any] | None = ...,
+    executor: Any = ...,
+    tags: str | Iterable[str] = ...,
+    store_args: bool | None = ...,
+) -> Callable[[Callable[P, R]], Task[P, R]]: ...
+def task(function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
+    """Make the calls of a function remembered and recorded.
+
+    Used as `@task` or `@task(...)`. The function keeps its signature, name and docstring.
+
+    Parameters
+    ----------
+    name
+        The name in records; by default the module-qualified name.
+    version
+        A string that stands in for the code: editing the body no longer matters, changing the
+        string does.
+    memo
+        False: always execute, still record.
+    ignore
+        Parameters that are not part of the key. They are recorded.
+    key
+        By parameter, a function of the argument that gives what of it counts.
+    ttl
+        Seconds, or a timedelta, after which a memo is a miss.
+    track
+        Extra things whose content counts: functions, modules, `"dist:numpy"` (an installed
+        version), `"env:NAME"` (a variable of the environment).
+    retries
+        Further attempts when the function raises an `Exception`: a number, or a `Retry`.
+    catch, default
+        Exceptions for which the call yields `default` instead of raising: a value, or a function
+        of the exception. Such a call is recorded as `caught` and is never a memo.
+    executor
+        Where this task always runs: an executor or its name. By default a direct call runs in the
+        caller's thread.
+    tags
+        Strings kept on its calls.
+    store_args
+        Store also those arguments that are too large to be kept in the record.
+
+    Raises
+    ------
+    ConfigError
+        An option cannot work; the function is a generator function; `timeout` or `resources`,
+        which no executor of this version can honour.
+
+    Examples
+    --------
+    >>> @task
+    ... def double(x: int) -> int:
+    ...     return 2 * x
+    >>> double(21)
+    42
+    """
+    if function is None:
+        checked = _checked(**options)
+        return lambda function: _decorate(function, checked)
+    return _decorate(function, _checked(**options))
+
+
+def _decorate(function: Any, options: Options) -> Task[Any, Any]:
+    if isinstance(function, staticmethod | classmethod):
+        kind = type(function).__name__
+        raise ConfigError(f"@task goes under @{kind}, next to the function: swap the two lines")
+    if isinstance(function, Task):
+        raise ConfigError(f"{function.name} is a task already; change it with .options(...)")
+    if not inspect.isfunction(function):
+        raise ConfigError(
+            f"@task takes a function, not {type(function).__name__}; wrap it in a function"
+        )
+    return Task(function, options)
+
+
+def _checked(
+    name: str | None = None,
+    version: str | None = None,
+    memo: bool = True,
+    ignore: str | Iterable[str] = (),
+    key: Mapping[str, Callable[[Any], Any]] | None = None,
+    ttl: float | timedelta | None = None,
+    track: Any = (),
+    retries: int | Retry = 0,
+    timeout: float | None = None,
+    catch: type[BaseException] | Iterable[type[BaseException]] = (),
+    default: Any = None,
+    resources: Mapping[str, Any] | None = None,
+    executor: Any = None,
+    tags: str | Iterable[str] = (),
+    store_args: bool | None = None,
+) -> Options:
+    """The options as the engine wants them."""
+    if timeout is not None or resources:
+        option = "timeout" if timeout is not None else "resources"
+        raise ConfigError(
+            f"{option}= needs an executor that can honour it; this version has only inline "
+            "and threads, which cannot"
+        )
+    if version is not None and not isinstance(version, str):
+        raise ConfigError(f"version= is a string, not {version!r}")
+    return Options(
+        name=name,
+        version=version,
+        memo=bool(memo),
+        ignore=_strings(ignore, "ignore"),
+        key=_key_functions(key),
+        ttl=_seconds(ttl),
+        track=_tracked(track),
+        retries=as_retry(retries),
+        catch=_exceptions(catch),
+        default=default,
+        tags=_strings(tags, "tags"),
+        executor=None if executor is None else executor_from(executor),
+        store_args=store_args,
+    )
+
+
+def _strings(value: str | Iterable[str], option: str) -> tuple[str, ...]:
+    values = (value,) if isinstance(value, str) else tuple(value)
+    if not all(isinstance(v, str) for v in values):
+        raise ConfigError(f"{option}= takes strings, not {value!r}")
+    return values
+
+
+def _key_functions(
+    key: Mapping[str, Callable[[Any], Any]] | None,
+) -> Mapping[str, Callable[[Any], Any]]:
+    functions = dict(key or {})
+    for name, function in functions.items():
+        if not callable(function):
+            raise ConfigError(f"key= maps a parameter to a function; {name!r} has {function!r}")
+    return functions
+
+
+def _seconds(ttl: float | timedelta | None) -> float | None:
+    seconds = ttl.total_seconds() if isinstance(ttl, timedelta) else ttl
+    if seconds is not None and not seconds >= 0:
+        raise ConfigError(f"ttl= is a number of seconds or a timedelta, not {ttl!r}")
+    return None if seconds is None else float(seconds)
+
+
+def _tracked(track: Any) -> tuple[Any, ...]:
+    extras = tuple(track) if isinstance(track, list | tuple | set | frozenset) else (track,)
+    for extra in extras:
+        if isinstance(extra, str) and not extra.startswith(("dist:", "env:")):
+            raise ConfigError(f'track= takes "dist:NAME" or "env:NAME", not {extra!r}')
+        if not (isinstance(extra, str) or callable(extra) or inspect.ismodule(extra)):
+            raise ConfigError(f"track= takes functions, modules and strings, not {extra!r}")
+    return extras
+
+
+def _exceptions(
+    catch: type[BaseException] | Iterable[type[BaseException]],
+) -> tuple[type[BaseException], ...]:
+    classes = (catch,) if isinstance(catch, type) else tuple(catch)
+    if not all(isinstance(c, type) and issubclass(c, BaseException) for c in classes):
+        raise ConfigError(f"catch= takes exception classes, not {catch!r}")
+    return classes
+
+
+def _name_of(function: Callable[..., Any]) -> str:
+    return f"{function.__module__}.{function.__qualname__}"

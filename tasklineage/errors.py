@@ -1,0 +1,138 @@
+"""Every error that tasklineage raises on purpose.
+
+    TasklineageError
+    ├── ConfigError              (ValueError)    an option or a decoration that cannot work
+    ├── UnhashableArgument       (TypeError)     an argument has no digest
+    ├── UnstorableResult                         a result could not be stored; carries `.value`
+    ├── UnsafeFormat                             decoding would need pickle, which the store forbids
+    ├── StoreError               (OSError)       the store cannot do what was asked
+    │   ├── StoreNotFound                        no store there
+    │   ├── StoreBusy                            somebody else holds what is needed
+    │   └── StoreReadOnly                        the store cannot be written
+    ├── CorruptObject                            stored bytes are not what they were
+    ├── MissingObject            (KeyError)      a stored object is not there
+    ├── NotFound                 (KeyError)      no run, call, artifact or ref of that name
+    ├── AmbiguousId              (KeyError)      an id prefix fits more than one
+    ├── MergeConflict            (ValueError)    merge found different values under one name
+    ├── LengthMismatch           (ValueError)    the iterables of a map differ in length
+    ├── TooManyItems             (ValueError)    a map has more elements than `max_items`
+    ├── TaskTimeout              (TimeoutError)  a call took longer than its `timeout`
+    ├── WorkerLost                               a worker died while it executed a call
+    └── UnsatisfiableResources   (ValueError)    nobody offers the resources a task asks for
+
+A task's own exception is never wrapped: it reaches the caller as it was raised.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class TasklineageError(Exception):
+    """The root of all errors of this package.
+
+    Keyword arguments become attributes; they travel with the error when it is pickled.
+    """
+
+    def __init__(self, message: str = "", **data: Any) -> None:
+        super().__init__(message)
+        self.message = message
+        self.data = data
+        for name, value in data.items():
+            setattr(self, name, value)
+
+    def __str__(self) -> str:
+        return self.message
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (_rebuild, (type(self), self.message, self.data), self.__dict__)
+
+
+class ConfigError(TasklineageError, ValueError):
+    """An option, a setting or a decoration cannot work."""
+
+
+class UnhashableArgument(TasklineageError, TypeError):
+    """An argument has no digest. Attributes: `path`, where in the arguments it was found."""
+
+    path: str
+
+
+class UnstorableResult(TasklineageError):
+    """A result could not be stored. Attributes: `value`, the finished work; `path` inside it."""
+
+    value: Any
+    path: str
+
+
+class UnsafeFormat(TasklineageError):
+    """Decoding would execute code from the store, which this store was opened to forbid."""
+
+
+class StoreError(TasklineageError, OSError):
+    """The store cannot do what was asked.
+
+    Attributes: `errno` where the system gave one; `value` where a finished result was at stake.
+    """
+
+    value: Any
+
+
+class StoreNotFound(StoreError):
+    """There is no store at that place."""
+
+
+class StoreBusy(StoreError):
+    """Another process holds what is needed."""
+
+
+class StoreReadOnly(StoreError):
+    """The store cannot be written."""
+
+
+class CorruptObject(TasklineageError):
+    """Stored bytes are not what was written."""
+
+
+class MissingObject(TasklineageError, KeyError):
+    """A stored object is not there."""
+
+
+class NotFound(TasklineageError, KeyError):
+    """No run, call, artifact or ref answers to that name."""
+
+
+class AmbiguousId(TasklineageError, KeyError):
+    """An id prefix fits more than one thing. Attributes: `candidates`, their ids."""
+
+    candidates: tuple[str, ...]
+
+
+class MergeConflict(TasklineageError, ValueError):
+    """`merge` found different values under one name. Attributes: `names`."""
+
+    names: tuple[str, ...]
+
+
+class LengthMismatch(TasklineageError, ValueError):
+    """The iterables of a map differ in length."""
+
+
+class TooManyItems(TasklineageError, ValueError):
+    """A map has more elements than its `max_items`."""
+
+
+class TaskTimeout(TasklineageError, TimeoutError):
+    """A call took longer than the `timeout` of its task."""
+
+
+class WorkerLost(TasklineageError):
+    """A worker died while it executed a call."""
+
+
+class UnsatisfiableResources(TasklineageError, ValueError):
+    """Nobody offers the resources that a task asks for."""
+
+
+def _rebuild(kind: type[TasklineageError], message: str, data: dict[str, Any]) -> TasklineageError:
+    return kind(message, **data)

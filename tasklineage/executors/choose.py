@@ -1,0 +1,64 @@
+"""From what users write to an executor."""
+
+from __future__ import annotations
+
+from _thread import allocate_lock
+from typing import ClassVar
+
+from tasklineage import config
+from tasklineage.errors import ConfigError
+from tasklineage.executors.base import Executor
+from tasklineage.executors.inline import Inline
+from tasklineage.executors.threads import Threads, default_slots
+
+_LATER = ("processes", "dask")
+
+
+class _Named:
+    """The executors that were asked for by name: one for each name and number."""
+
+    lock = allocate_lock()
+    executors: ClassVar[dict[str, Executor]] = {}
+
+
+def executor_from(spec: Executor | str | None = None) -> Executor:
+    """The executor that `spec` names: `"inline"`, `"threads"`, `"threads:8"`; None: the default.
+
+    An executor is returned as it is. The same name gives the same executor, so that nested maps
+    over `"threads:8"` share eight threads.
+
+    Raises
+    ------
+    ConfigError
+        There is no such executor (yet).
+    """
+    if spec is None:
+        spec = config.default_executor()
+    if isinstance(spec, Executor):
+        return spec
+    if not isinstance(spec, str):
+        raise ConfigError(f"executor={spec!r}: neither an executor nor the name of one")
+    with _Named.lock:
+        executor = _Named.executors.get(spec)
+        if executor is None:
+            executor = _Named.executors[spec] = _made(spec)
+        return executor
+
+
+def _made(spec: str) -> Executor:
+    name, _, rest = spec.partition(":")
+    if name == "inline" and not rest:
+        return Inline()
+    if name == "threads":
+        return Threads(_number(spec, rest))
+    if name in _LATER:
+        raise ConfigError(f"executor={spec!r}: {name} comes with a later version of tasklineage")
+    raise ConfigError(f'executor={spec!r}: known are "inline", "threads" and "threads:N"')
+
+
+def _number(spec: str, text: str) -> int:
+    if not text:
+        return default_slots()
+    if not text.isdecimal() or int(text) < 1:
+        raise ConfigError(f'executor={spec!r}: a number of threads is expected, as in "threads:8"')
+    return int(text)

@@ -1,0 +1,422 @@
+"""The walk over everything that a function can reach by name, on live objects.
+
+It starts at a task, function, class or module and goes through names, closure cells, defaults,
+attributes, bases and values, as far as the code is of the project. It makes the nodes of the graph
+whose digest is the code version, and notes as guards whatever it read on its way.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator
+from types import BuiltinFunctionType, BuiltinMethodType, FunctionType, ModuleType
+from typing import Any, NamedTuple
+
+from xxhash import xxh3_128_digest
+
+from tasklineage.errors import UnhashableArgument
+from tasklineage.key import names
+from tasklineage.key.boundary import Boundary, extension_digest
+from tasklineage.key.contents import (
+    carried_parts,
+    class_parts,
+    module_parts,
+    opaque_parts,
+    registry_parts,
+    wrapped_parts,
+    wrapper_parts,
+)
+from tasklineage.key.digest import Unresolved, digest, is_immutable
+from tasklineage.key.guards import MISSING, Recorder
+from tasklineage.key.names import Found, Scope, scope_of
+from tasklineage.key.nodes import Edge, Leaf, Node, leaf
+from tasklineage.key.references import READ, STORE, Reference, facts_of
+from tasklineage.key.sinks import is_sink, without_call
+from tasklineage.key.tasklike import TaskLike
+
+Expansion = Iterator[Edge]
+
+_READS_OWN_MODULE = frozenset({"globals", "eval", "exec"})
+_ATTRIBUTES = {
+    "names": ("__name__", "__qualname__"),
+    "docs": ("__doc__",),
+    "annotations": ("__annotations__",),
+}
+_OF_PLACE = frozenset(name for group in _ATTRIBUTES.values() for name in group)
+_HARMLESS = frozenset(
+    {
+        "_thread.lock", "_thread.RLock", "threading.Event", "threading.Condition",
+        "threading.Semaphore", "threading.BoundedSemaphore", "threading.Barrier",
+        "_thread._local", "_contextvars.ContextVar", "logging.Logger", "logging.RootLogger",
+        "_io.TextIOWrapper",
+    }
+)  # fmt: skip
+"""Types without content that could change a result: not worth a word."""
+
+
+class Data(NamedTuple):
+    """A mutable value that the closure reads: looked at again on every call."""
+
+    node: int
+    value: Any
+    name: str
+    digest: bytes
+    """What the value's node had as its own digest."""
+
+
+class Walk:
+    """One walk. Afterwards the attributes without underscore say what was found.
+
+    `minded` says which special attributes of unknown functions and classes count everywhere
+    (`Facts.reads`): what the walk finds beyond that is in `reads`, and calls for another walk.
+    """
+
+    def __init__(self, boundary: Boundary, minded: frozenset[str] = frozenset()) -> None:
+        self.nodes: list[Node] = []
+        self.data: list[Data] = []
+        self.untracked: dict[str, None] = {}
+        self.children: list[TaskLike] = []
+        self.nested: set[str] = set()
+        self.reads = set(minded)
+        self.recorder = Recorder()
+        self.tokens: dict[int, bytes] = {}
+        """By the identity of a thing with code: what stands for it inside a value's digest."""
+        self.foreign: dict[int, tuple[Any, bytes | None]] = {}
+        """The same for things met in values that are not of the project: their name does."""
+        self._boundary = boundary
+        self._minded = minded
+        self._indices: dict[int, int] = {}
+        self._ties: Counter[bytes] = Counter()
+        self._waiting: deque[tuple[Node, Expansion]] = deque()
+
+    def run(self, thing: Any, *, is_call: bool) -> int:
+        """Walk everything that can be reached from `thing`; the index of the root.
+
+        `is_call` is whether `thing` is a task that is being called: the defaults of its function
+        are then arguments of the call, and do not count for the code.
+        """
+        is_task = is_call and isinstance(thing, TaskLike)
+        edges = self._task_edges(thing) if is_task else self._only(thing)
+        root = self._add(Node("root", "", b"", None), edges)
+        while self._waiting:
+            node, expansion = self._waiting.popleft()
+            node.edges.extend(expansion)
+        return root
+
+    # Nodes.
+
+    def _add(self, node: Node, edges: Iterable[Edge]) -> int:
+        index = len(self.nodes)
+        self.nodes.append(node)
+        if node.thing is not None:
+            self._indices[id(node.thing)] = index
+        self._waiting.append((node, iter(edges)))
+        return index
+
+    def _add_code(self, kind: str, name: str, own: bytes, thing: Any, edges: Iterable[Edge]) -> int:
+        """Add a node that values may contain, with a token that says what it is."""
+        tie = self._ties[own]
+        self._ties[own] += 1
+        self.tokens[id(thing)] = xxh3_128_digest(b"%s %d" % (own, tie))
+        return self._add(Node(kind, name, own, thing), edges)
+
+    def target(self, value: Any, name: str, *, is_watched: bool = True) -> int | Leaf:
+        """The node or leaf for a value; one that is not watched is not looked at again."""
+        code = self.code_target(value, name)
+        return self._value(value, name, is_watched=is_watched) if code is None else code
+
+    def code_target(self, value: Any, name: str) -> int | Leaf | None:
+        """The node or leaf for something that is, or directly carries, code; None for data."""
+        known = self._indices.get(id(value))
+        if known is not None:
+            return known
+        kind = type(value)
+        if kind is FunctionType:
+            return self._function(value)
+        if issubclass(kind, TaskLike):
+            return self._task(value)
+        if issubclass(kind, type):
+            return self._class(value)
+        if issubclass(kind, ModuleType):
+            return self._module(value)
+        if kind in (BuiltinFunctionType, BuiltinMethodType):
+            return self._builtin(value)
+        return self._carrier(value, name)
+
+    def _carrier(self, value: Any, name: str) -> int | None:
+        """A partial, a property and the like; or a foreign object around a function."""
+        kind = type(value)
+        is_ours = self._boundary.has_class(kind)
+        parts = carried_parts(value)
+        if parts is None and not is_ours:
+            parts = wrapped_parts(value)
+        if parts is None:
+            return None
+        if is_ours:
+            parts = [("type", kind), *parts, *sorted(getattr(value, "__dict__", {}).items())]
+        own = _own("carrier", _qualified(kind))
+        return self._add_code("carrier", name, own, value, self._parts(parts, name))
+
+    def _only(self, thing: Any) -> Expansion:
+        yield Edge("", self.target(thing, _qualified(thing)))
+
+    def _parts(
+        self, parts: Iterable[tuple[str, Any]], name: str, *, is_watched: bool = True
+    ) -> Expansion:
+        for label, part in parts:
+            yield Edge(label, self.target(part, f"{name}.{label}", is_watched=is_watched))
+
+    # Functions.
+
+    def _function(self, function: FunctionType) -> int | Leaf:
+        name = _qualified(function)
+        if self._boundary.has_function(function):
+            own = facts_of(function.__code__).digest
+            return self._add_code("function", name, own, function, self._function_edges(function))
+        place = f"{function.__globals__.get('__name__')}.{function.__code__.co_qualname}"
+        parts = registry_parts(function)
+        if parts is not None:
+            registry: Any = getattr(function, "registry")  # noqa: B009 - unknown to type checkers
+            self.recorder.bind_all(registry, dict(registry), function)
+        elif self._boundary.carries(function):
+            parts = wrapper_parts(function)
+        else:
+            return leaf("external", name, place)
+        edges = self._parts(parts, name, is_watched=False)
+        return self._add_code("wrapper", name, _own("wrapper", place), function, edges)
+
+    def _function_edges(self, function: FunctionType, *, defaults: bool = True) -> Expansion:
+        code, recorder = function.__code__, self.recorder
+        recorder.attribute(function, "__code__", code)
+        facts, scope = facts_of(code), scope_of(function, code)
+        self.reads |= facts.reads
+        self.untracked |= dict.fromkeys(f"{scope.title}: {text}" for text in facts.unresolved)
+        self.nested |= {f"{function.__module__}.{inner.co_qualname}" for inner in facts.nested}
+        for module in facts.imports:
+            names.find(Reference("import", module, ()), scope, recorder)
+        for reference in facts.references:
+            yield from self._reference(reference, scope, reference.name in facts.stored)
+        if defaults:
+            yield from self._defaults(function, scope.title)
+        yield from self._attributes(function, scope.title)
+        if "frames" in self._minded:
+            yield Edge("locals", Leaf("value", scope.title, facts.locals_digest))
+        yield from self._place(function, sorted(self._minded))
+
+    def _defaults(self, function: FunctionType, title: str) -> Expansion:
+        code, defaults, keywords = function.__code__, function.__defaults__, function.__kwdefaults__
+        self.recorder.attribute(function, "__defaults__", defaults)
+        self.recorder.attribute(function, "__kwdefaults__", keywords)
+        values = dict(zip(code.co_varnames[: code.co_argcount][::-1], (defaults or ())[::-1]))
+        if keywords:
+            self.recorder.bind_all(keywords, dict(keywords))
+            values |= keywords
+        for name in sorted(values):
+            yield Edge(f"default {name}", self.target(values[name], f"{title}({name})"))
+
+    def _attributes(self, function: FunctionType, title: str) -> Expansion:
+        attributes = dict(function.__dict__)
+        if attributes:
+            self.recorder.bind_all(function.__dict__, attributes)
+        else:
+            self.recorder.has_no_attributes(function)
+        yield from self._parts(sorted(attributes.items()), title)
+
+    def _place(self, thing: Any, special: Iterable[str]) -> Expansion:
+        """The names, docstring and annotations of a function or class, where somebody reads them."""
+        for kind in special:
+            for name in _ATTRIBUTES.get(kind, ()):
+                yield Edge(name, self._attribute(thing, name, _qualified(thing)))
+
+    def _attribute(self, thing: Any, name: str, path: str) -> int | Leaf:
+        value = getattr(thing, name, None)
+        value = tuple(value.items()) if isinstance(value, dict) else value
+        return self.target(value, f"{path}.{name}")
+
+    def _builtin(self, function: BuiltinFunctionType) -> int | Leaf:
+        owner, name = function.__self__, _qualified(function)
+        extension = extension_digest(function)
+        if extension is not None:
+            return Leaf("extension", name, extension, name)
+        if owner is None or isinstance(owner, (ModuleType, type)):
+            return leaf("external", name, name)
+        own = _own("builtin method", name)
+        return self._add_code("carrier", name, own, function, self._parts([("self", owner)], name))
+
+    # Names.
+
+    def _reference(self, reference: Reference, scope: Scope, is_stored: bool) -> Expansion:
+        label = ".".join((reference.name, *reference.chain))
+        if reference.use == STORE:
+            owner = reference._replace(chain=reference.chain[:-1])
+            found = names.find(owner, scope, self.recorder)
+            if isinstance(found.value, ModuleType) and not found.rest:
+                yield Edge(label, leaf("written", found.path, ""))
+                return
+        elif reference.use != READ:
+            found = names.find(without_call(reference), scope, Recorder())
+            if found.get is not None and is_sink(found, reference.use):
+                self.recorder.typed_as(found.get, type(found.value))
+                yield Edge(label, leaf("sink", found.path, _qualified(type(found.value))))
+                return
+        found = names.find(reference, scope, self.recorder)
+        if found.kind == "unbound" and not is_stored:
+            self.untracked[found.path] = None
+        yield Edge(label, self._found(found, label))
+        if found.kind == "builtin" and label in _READS_OWN_MODULE:
+            yield Edge("globals", self._globals(scope))
+
+    def _found(self, found: Found, label: str) -> int | Leaf:
+        """The node or leaf for what a reference leads to."""
+        if found.kind == "unbound":
+            return leaf("unbound", found.path, label)
+        if found.kind == "value":
+            if found.rest and found.rest[0] in _OF_PLACE and _has_place(found.value):
+                return self._attribute(found.value, found.rest[0], found.path)
+            return self.target(found.value, found.path)
+        code = None if found.value is MISSING else self.code_target(found.value, found.path)
+        if code is None or isinstance(code, Leaf) and code.kind == "external":
+            return leaf(found.kind, found.path, found.text or label)
+        return code
+
+    def _globals(self, scope: Scope) -> int | Leaf:
+        """The whole module of a function that can read it by computed names."""
+        known = self._indices.get(id(scope.globals))
+        if known is not None:
+            return known
+        module = sys.modules.get(scope.globals.get("__name__", ""))
+        if module is not None and vars(module) is scope.globals:
+            return self._module(module)
+        edges = self._module_edges(scope.globals, scope.title)
+        return self._add(Node("module", scope.title, b"", scope.globals), edges)
+
+    # Classes, modules, tasks.
+
+    def _class(self, cls: type) -> int | Leaf:
+        name = _qualified(cls)
+        extension = extension_digest(cls)
+        if extension is not None:
+            return Leaf("extension", name, extension, name)
+        own = _own("class", cls.__name__)
+        if self._boundary.has_class(cls):
+            return self._add_code("class", name, own, cls, self._class_edges(cls, name))
+        patches = self._boundary.patches(cls)
+        if not patches:
+            return leaf("external", name, name)
+        for attribute, function in patches:
+            self.recorder.bind(vars(cls), attribute, function, cls)
+        return self._add_code("patched", name, own, cls, self._parts(patches, name))
+
+    def _class_edges(self, cls: type, name: str) -> Expansion:
+        namespace = dict(vars(cls))
+        self.recorder.bind_all(vars(cls), namespace, cls)
+        self.recorder.attribute(cls, "__bases__", cls.__bases__)
+        reads_annotations = "annotations" in self._minded
+        yield from self._parts(class_parts(cls, namespace, annotations=reads_annotations), name)
+        yield from self._place(cls, sorted(self._minded - {"annotations"}))
+
+    def _module(self, module: ModuleType) -> int | Leaf:
+        extension = extension_digest(module)
+        if extension is not None:
+            return Leaf("extension", module.__name__, extension, module.__name__)
+        if not self._boundary.has_module(module):
+            return leaf("external", module.__name__, module.__name__)
+        edges = self._module_edges(vars(module), module.__name__)
+        own = _own("module", "")
+        return self._add_code("module", module.__name__, own, module, edges)
+
+    def _module_edges(self, namespace: dict[str, Any], name: str) -> Expansion:
+        items = dict(namespace)
+        self.recorder.bind_all(namespace, items)
+        yield from self._parts(module_parts(items), name)
+
+    def _task(self, task: TaskLike) -> int:
+        self.children.append(task)
+        own = _own("task", "")
+        return self._add_code("task", task.name, own, task, self._child_edges(task))
+
+    def _child_edges(self, task: TaskLike) -> Expansion:
+        if task.version is not None:
+            return self._version_edges(task)
+        return self._parts([("function", task.__wrapped__), *_key_parts(task)], task.name)
+
+    def _task_edges(self, task: TaskLike) -> Expansion:
+        """As for a child task, but without the defaults of its function: they are arguments."""
+        function = task.__wrapped__
+        is_plain = type(function) is FunctionType and self._boundary.has_function(function)
+        if task.version is not None or not is_plain:
+            return self._child_edges(task)
+        facts = facts_of(function.__code__)
+        node = Node("function", _qualified(function), facts.digest, None)
+        index = self._add(node, self._function_edges(function, defaults=False))
+        node.thing = function
+        keys = self._parts(_key_parts(task), task.name)
+        return iter([Edge("function", index), *keys])
+
+    def _version_edges(self, task: TaskLike) -> Expansion:
+        yield Edge("version", leaf("version", task.name, f"{task.name}\0{task.version}"))
+
+    # Values.
+
+    def _value(self, value: Any, name: str, *, is_watched: bool) -> int | Leaf:
+        met: dict[bytes, int] = {}
+
+        def token(thing: Any) -> bytes | None:
+            target = self.code_target(thing, name)
+            if isinstance(target, int):
+                found = self.tokens[id(thing)]
+                met[found] = target
+                return found
+            is_named = target is None or target.kind == "external"
+            self.foreign[id(thing)] = thing, None if is_named else target.digest
+            return self.foreign[id(thing)][1]
+
+        try:
+            own = digest(value, name, token)
+        except (UnhashableArgument, Unresolved):
+            return self._opaque(value, name)
+        is_constant = is_immutable(value)
+        if is_constant and not met:
+            return Leaf("value", name, own, value)
+        edges = [Edge("", target) for _, target in sorted(met.items())]
+        index = self._add(Node("value", name, own, value), edges)
+        if is_watched and not is_constant:
+            self.data.append(Data(index, value, name, own))
+        return index
+
+    def _opaque(self, value: Any, name: str) -> int | Leaf:
+        """What has no digest as a whole counts by its type, and by those parts that have one."""
+        kind = type(value)
+        is_container = kind in (dict, list, tuple) or self._boundary.has_class(kind)
+        found = opaque_parts(value) if is_container else None
+        if found is None:
+            if _qualified(kind) not in _HARMLESS:
+                self.untracked[f"{name}: {_qualified(kind)}"] = None
+            return leaf("opaque", name, _qualified(kind))
+        space, items, parts = found
+        self.recorder.bind_all(space, items)
+        own = _own("opaque", _qualified(kind))
+        return self._add(Node("opaque", name, own, value), self._parts([("type", kind), *parts], name))
+
+
+def _own(kind: str, text: str) -> bytes:
+    return xxh3_128_digest(f"{kind}\0{text}".encode("utf-8", "surrogatepass"))
+
+
+def _qualified(thing: Any) -> str:
+    """Module and name of a function, a class or an instance's class, for people."""
+    if isinstance(thing, TaskLike):
+        return thing.name
+    if isinstance(thing, ModuleType):
+        return thing.__name__
+    name = getattr(thing, "__qualname__", None)
+    return f"{getattr(thing, '__module__', '')}.{name}" if name else _qualified(type(thing))
+
+
+def _has_place(value: Any) -> bool:
+    return isinstance(value, (FunctionType, type))
+
+
+def _key_parts(task: TaskLike) -> list[tuple[str, Any]]:
+    return [(f"key {name}", task.key[name]) for name in sorted(task.key)]

@@ -1,0 +1,326 @@
+"""The code version of a task: what of the code and data of a project counts for its results.
+
+    TaskLike, function, class or module
+        └── Walk          everything it can reach by name, on live objects      (closure.py)
+              ├── Node    the graph; its digest is the code version             (nodes.py)
+              └── Guards  what was bound where, compared on every call          (guards.py)
+
+It is made at the first call, when everything is bound, from the objects that will run: a file
+that was edited after it was imported does not lend its new text to the old code. From then on a
+call costs a comparison of bindings, and a digest of each mutable value that the code reads. Any
+mismatch leads to a new walk.
+
+Bytecode differs between minor versions of Python, so these digests do too: after an upgrade of the
+interpreter everything is computed once more. A digest of the normalised syntax trees beside the
+one of the bytecode would bridge that; it belongs into `Closure`, next to `graph_digest`.
+"""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Mapping
+from types import ModuleType
+from typing import Any
+
+from tasklineage.errors import UnhashableArgument
+from tasklineage.key.boundary import Boundary
+from tasklineage.key.closure import Data, Walk
+from tasklineage.key.digest import Unresolved, digest, set_code_hook
+from tasklineage.key.guards import Guards
+from tasklineage.key.nodes import graph_digest
+from tasklineage.key.parts import Part, parts_of
+from tasklineage.key.tasklike import TaskLike
+
+__all__ = ["CodeVersion", "Part", "TaskLike", "changed_data", "code_version", "data_state"]
+
+State = tuple[bytes, ...]
+"""Digests of the mutable values that a closure reads, in its order."""
+
+SLOW_DATA = 0.001
+"""Seconds: a global that takes longer to digest on every call is worth a warning."""
+
+
+class CodeVersion:
+    """A code version: its digest, and what it was made of. The same object while nothing changes."""
+
+    __slots__ = ("_closure", "_state", "digest")
+
+    def __init__(self, closure: Closure, state: State, digest: bytes) -> None:
+        self._closure = closure
+        self._state = state
+        self.digest = digest
+
+    def __repr__(self) -> str:
+        return f"<code version {self.digest.hex()}>"
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """Everything that counts, for people and for `why`: made anew at each look."""
+        return self._closure.parts(self._state)
+
+    @property
+    def children(self) -> tuple[TaskLike, ...]:
+        """The tasks that the code can call, at any depth."""
+        return self._closure.children
+
+    @property
+    def nested(self) -> frozenset[str]:
+        """Module-qualified names of the functions that are defined inside functions of the closure.
+
+        A task of such a name is made when its parent runs, so it need not exist beforehand.
+        """
+        return self._closure.nested
+
+    @property
+    def untracked(self) -> tuple[str, ...]:
+        """References that could not be resolved, and values without a digest."""
+        return self._closure.untracked
+
+    @property
+    def data(self) -> tuple[str, ...]:
+        """Names of the mutable values that the code reads."""
+        return tuple(data.name for data in self._closure.data)
+
+
+class Closure:
+    """What one walk found, and the code versions it has had since; safe in any thread.
+
+    `is_call` is whether the task itself is being called: the defaults of its function are then
+    arguments of the call, and count as such.
+    """
+
+    __slots__ = (
+        "_foreign", "_guards", "_nodes", "_root", "_tokens", "_versions", "children", "current",
+        "data", "nested", "thing", "untracked",
+    )  # fmt: skip
+
+    def __init__(self, thing: Any, *, is_call: bool) -> None:
+        walk, root = _walked(thing, is_call=is_call)
+        self.thing = thing
+        self.children = tuple(walk.children)
+        self.nested = frozenset(walk.nested)
+        self.untracked = tuple(walk.untracked)
+        self.data: tuple[Data, ...] = tuple(walk.data)
+        self._nodes = walk.nodes
+        self._root = root
+        self._tokens = walk.tokens
+        self._foreign = walk.foreign
+        self._guards = Guards(walk.recorder)
+        self._versions: dict[State, CodeVersion] = {}
+        self.current = self._version(tuple(data.digest for data in self.data))
+
+    def version(self) -> CodeVersion | None:
+        """The code version now; None if the closure must be walked again (HOT)."""
+        if not self._guards.hold():
+            return None
+        if not self.data:
+            return self.current
+        state = self.state()
+        if state is not None and state != self.current._state:
+            self.current = self._version(state)
+        return None if state is None else self.current
+
+    def state(self) -> State | None:
+        """The digests of the mutable values now; None where there is other code in one of them."""
+        found: list[bytes] = []
+        for data, before in zip(self.data, self.current._state, strict=True):
+            tokens = _Tokens(self._tokens, self._foreign)
+            try:
+                now = self._timed_digest(data, tokens)
+            except (UnhashableArgument, Unresolved):
+                return None
+            if now != before and (tokens.are_met or self._nodes[data.node].edges):
+                return None
+            found.append(now)
+        return tuple(found)
+
+    def parts(self, state: State) -> tuple[Part, ...]:
+        """Everything that counted for the code version of that state."""
+        return parts_of(self._nodes, self._owns(state))
+
+    def changes(self, state: State) -> dict[str, bytes]:
+        """Names of what has changed since that state, with the digests that they have now."""
+        now = {data.name: self._digest(data) for data in self.data}
+        before = {data.name: own for data, own in zip(self.data, state, strict=True)}
+        changed = {name: own for name, own in now.items() if own != before[name]}
+        if not self._guards.hold():
+            for name, expected, found in self._guards.rebound():
+                own = _digest_or_none(found)
+                if own is None or own != _digest_or_none(expected):
+                    changed[name] = own or b""
+        return changed
+
+    def _digest(self, data: Data) -> bytes:
+        """The digest of a mutable value now; empty where it has none any more."""
+        try:
+            return self._timed_digest(data, _Tokens(self._tokens, self._foreign))
+        except (UnhashableArgument, Unresolved):
+            return b""
+
+    def _timed_digest(self, data: Data, tokens: _Tokens) -> bytes:
+        began = time.perf_counter()
+        now = digest(data.value, data.name, tokens)
+        took = time.perf_counter() - began
+        if took > SLOW_DATA and data.name not in _Kept.warned:
+            _Kept.warned.add(data.name)
+            _warn_slow(data.name, took)
+        return now
+
+    def _version(self, state: State) -> CodeVersion:
+        known = self._versions.get(state)
+        if known is None:
+            if len(self._versions) >= _REMEMBERED:
+                self._versions.clear()
+            made = graph_digest(self._nodes, self._root, self._owns(state))
+            known = self._versions[state] = CodeVersion(self, state, made)
+        return known
+
+    def _owns(self, state: State) -> dict[int, bytes]:
+        return {data.node: now for data, now in zip(self.data, state, strict=True)}
+
+
+class _Tokens:
+    """What stands for code inside a value: as in the walk, unless other code was put into it."""
+
+    __slots__ = ("_foreign", "_tokens", "are_met")
+
+    def __init__(
+        self, tokens: Mapping[int, bytes], foreign: Mapping[int, tuple[Any, bytes | None]]
+    ) -> None:
+        self._tokens = tokens
+        self._foreign = foreign
+        self.are_met = False
+
+    def __call__(self, thing: Any) -> bytes | None:
+        known = self._foreign.get(id(thing))
+        if known is not None:
+            return known[1]
+        self.are_met = True
+        return self._tokens.get(id(thing), _UNKNOWN)
+
+
+class _Kept:
+    """Closures of functions, classes and modules, and of tasks that are arguments, by identity.
+
+    They hold what they are about, so that no identity is used twice while they are kept. A None
+    stands for what is not of the project.
+    """
+
+    LIMIT = 4096
+    closures: dict[int, tuple[Any, Closure | None]] = {}
+    warned: set[str] = set()
+
+
+def code_version(thing: Any) -> CodeVersion:
+    """The code version of a task, function, class or module, as everything is bound now (HOT).
+
+    The first look walks everything that can be reached: some 0.1 ms a function. Later ones compare
+    bindings, and digest the mutable values that the code reads. Something that is not of the
+    project is walked as if it were, if it is asked for by itself.
+
+    Examples
+    --------
+    >>> def double(x):
+    ...     return 2 * x
+    >>> def twice(x):
+    ...     number = x
+    ...     return 2 * number
+    >>> code_version(double) is code_version(double)
+    True
+    >>> code_version(double).digest == code_version(twice).digest
+    False
+    """
+    if not isinstance(thing, TaskLike):
+        return _kept(thing)
+    closure: Closure | None = thing._closure
+    if closure is not None and closure.thing is thing:
+        version = closure.version()
+        if version is not None:
+            return version
+    thing._closure = fresh = Closure(thing, is_call=True)
+    return fresh.current
+
+
+def changed_data(version: CodeVersion) -> tuple[str, ...]:
+    """Names of the globals, cells and attributes that the code reads and that have changed since.
+
+    Since this code version was made, that is: the engine asks after a call. Costs a comparison of
+    bindings and a digest of each mutable value that the code reads.
+    """
+    return tuple(version._closure.changes(version._state))
+
+
+def data_state(version: CodeVersion) -> Mapping[str, bytes]:
+    """The digests now of the mutable values that the code reads, and of what was bound anew."""
+    closure, state = version._closure, version._state
+    known = {data.name: own for data, own in zip(closure.data, state, strict=True)}
+    return known | closure.changes(state)
+
+
+def _kept(thing: Any, *, is_call: bool = True) -> CodeVersion:
+    """The code version of what is no task, or of a task that is an argument."""
+    held, closure = _Kept.closures.get(id(thing), (None, None))
+    version = closure.version() if closure is not None and held is thing else None
+    if version is not None:
+        return version
+    fresh = Closure(thing, is_call=is_call)
+    _keep(thing, fresh)
+    return fresh.current
+
+
+def _keep(thing: Any, closure: Closure | None) -> None:
+    if len(_Kept.closures) >= _Kept.LIMIT:
+        _Kept.closures.clear()
+    _Kept.closures[id(thing)] = thing, closure
+
+
+def _code_of(thing: Any) -> bytes | None:
+    """The digest of a function, class, module or task inside a value; None if not of the project."""
+    held, closure = _Kept.closures.get(id(thing), (None, None))
+    if held is not thing or closure is None:
+        if held is thing:
+            return None
+        if not _OUTSIDE.has_code(thing):
+            _keep(thing, None)
+            return None
+    return _kept(thing, is_call=False).digest
+
+
+def _walked(thing: Any, *, is_call: bool) -> tuple[Walk, int]:
+    """A walk that knows from its beginning which special attributes are read."""
+    boundary = Boundary("" if _OUTSIDE.has_code(thing) else _module_name(thing))
+    minded: frozenset[str] = frozenset()
+    while True:
+        walk = Walk(boundary, minded)
+        root = walk.run(thing, is_call=is_call)
+        if walk.reads == minded:
+            return walk, root
+        minded = frozenset(walk.reads)
+
+
+def _module_name(thing: Any) -> str:
+    name = thing.__name__ if isinstance(thing, ModuleType) else getattr(thing, "__module__", "")
+    return name if isinstance(name, str) else ""
+
+
+def _digest_or_none(value: Any) -> bytes | None:
+    try:
+        return digest(value)
+    except (UnhashableArgument, Unresolved):
+        return None
+
+
+def _warn_slow(name: str, seconds: float) -> None:
+    warnings.warn(
+        f"the code reads the global {name}, which takes {seconds * 1000:.1f} ms to digest, at every "
+        "call: pass it as an argument, or make it something that cannot change (a tuple, a frozen "
+        "dataclass, an array with setflags(write=False) …)",
+        stacklevel=2,
+    )
+
+
+_OUTSIDE = Boundary()
+_UNKNOWN = b"code that was not there"
+_REMEMBERED = 64
+set_code_hook(_code_of)

@@ -1,0 +1,219 @@
+"""What classes, functions' wrappers and the like consist of, as labelled parts.
+
+Everything here only reads: it decides which parts of a live object count, not how they count.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from types import CellType, FunctionType, GetSetDescriptorType, MemberDescriptorType, MethodType
+from typing import Any
+
+from tasklineage.key.digest import is_immutable
+
+Part = tuple[str, Any]
+
+_NEVER = frozenset(
+    {
+        "__module__", "__qualname__", "__doc__", "__dict__", "__weakref__", "__annotations__",
+        "__annotations_cache__", "__firstlineno__", "__static_attributes__", "__abstractmethods__",
+        "_abc_impl", "__orig_bases__", "__parameters__", "__type_params__", "__signature__",
+        "__dataclass_fields__", "__dataclass_params__", "__match_args__", "__slotnames__",
+        "__pydantic_core_schema__", "__pydantic_validator__", "__pydantic_serializer__",
+        "__pydantic_complete__", "__pydantic_parent_namespace__",
+    }
+)  # fmt: skip
+"""Names of a class namespace that say nothing more, or nothing that can change a result."""
+_OF_ENUM = frozenset(
+    {
+        "_member_map_", "_value2member_map_", "_member_names_", "_member_type_", "_new_member_",
+        "_unhashable_values_", "_unhashable_values_map_", "_hashable_values_", "_use_args_",
+        "_value_repr_", "_sort_order_", "_singles_mask_", "_all_bits_", "_flag_mask_",
+        "_inverted_", "__new_member__", "__set_name__",
+    }
+)  # fmt: skip
+"""What `enum` derives from the members."""
+_OF_MEMBER = frozenset({"_value_", "_name_", "_sort_order_", "__objclass__"})
+_OF_MODULE = frozenset(
+    {
+        "__builtins__", "__cached__", "__doc__", "__file__", "__loader__", "__name__",
+        "__package__", "__path__", "__spec__", "__annotations__", "__warningregistry__",
+    }
+)  # fmt: skip
+
+
+def class_parts(cls: type, namespace: dict[str, Any], *, annotations: bool) -> Iterator[Part]:
+    """What a class consists of beside its name: bases, metaclass and namespace.
+
+    The order of methods does not count, that of fields and members does. Annotations count where
+    they make fields, or where `annotations` says that somebody reads them.
+    """
+    if type(cls) is not type:
+        yield "metaclass", type(cls)
+    for n, base in enumerate(cls.__bases__):
+        yield f"base {n}", base
+    skipped = _NEVER
+    if _is_enum(cls):
+        yield from _members(namespace)
+        skipped = skipped | _OF_ENUM | frozenset(namespace.get("_member_map_", ()))
+    if "__dataclass_fields__" in namespace:
+        yield from _fields(namespace)
+        skipped = skipped | {name for name in namespace if _is_generated(namespace[name])}
+    if annotations or _has_declared_fields(cls):
+        yield "annotations", tuple(namespace.get("__annotations__", {}).items())
+    for name in sorted(namespace):
+        value = namespace[name]
+        if name not in skipped and not isinstance(
+            value, (GetSetDescriptorType, MemberDescriptorType)
+        ):
+            yield name, value
+
+
+def module_parts(namespace: dict[str, Any]) -> Iterator[Part]:
+    """Everything that a module has, but for what the import system puts there."""
+    for name in sorted(namespace):
+        if name not in _OF_MODULE:
+            yield name, namespace[name]
+
+
+def carried_parts(value: Any) -> list[Part] | None:
+    """What a partial, a bound method, a property and the like carry; None for anything else."""
+    for kind in type(value).__mro__:
+        read = _CARRIERS.get(kind)
+        if read is not None:
+            return list(read(value))
+    return None
+
+
+def wrapped_parts(value: Any) -> list[Part] | None:
+    """What a callable object carries that was put around a function, with its plain settings."""
+    wrapped = getattr(value, "__wrapped__", None) if callable(value) else None
+    if not callable(wrapped):
+        return None
+    settings = getattr(value, "__dict__", {})
+    names = sorted(name for name in settings if not name.startswith("__"))
+    plain = [(name, settings[name]) for name in names if is_immutable(settings[name])]
+    return [("__wrapped__", wrapped), *plain]
+
+
+def wrapper_parts(function: FunctionType) -> list[Part]:
+    """What a function carries in its cells and attributes."""
+    cells = zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
+    parts = [(f"cell {name}", content) for name, cell in cells for content in _content(cell)]
+    return [*parts, *sorted(function.__dict__.items())]
+
+
+def registry_parts(function: FunctionType) -> list[Part] | None:
+    """The implementations of a `functools.singledispatch` function; None for any other."""
+    if function.__code__.co_qualname != "singledispatch.<locals>.wrapper":
+        return None
+    registry: Mapping[type, Any] = getattr(function, "registry", {})
+    items = sorted((f"{kind.__module__}.{kind.__qualname__}", kind) for kind in registry)
+    return [(f"for {name}", part) for name, kind in items for part in (kind, registry[kind])]
+
+
+def opaque_parts(value: Any) -> tuple[Any, dict[Any, Any], list[Part]] | None:
+    """The parts of a container that has no digest as a whole: where they stand, and labelled."""
+    kind = type(value)
+    space: Any = value
+    if kind is dict:
+        items = dict(value)
+    elif kind is list or kind is tuple:
+        items = dict(enumerate(value))
+    elif isinstance(getattr(value, "__dict__", None), dict):
+        space, items = value.__dict__, dict(value.__dict__)
+    else:
+        return None
+    plain = [(str(key), part) for key, part in items.items() if type(key) in (str, int)]
+    others = [item for item in items.items() if type(item[0]) not in (str, int)]
+    labelled = [(f"item {n}", part) for n, item in enumerate(others) for part in item]
+    return space, items, plain + labelled
+
+
+def _content(cell: CellType) -> Iterator[Any]:
+    try:
+        yield cell.cell_contents
+    except ValueError:  # an empty cell
+        return
+
+
+def _members(namespace: dict[str, Any]) -> Iterator[Part]:
+    """The members of an enumeration in order: name, value, and what `__init__` added."""
+    for n, (name, member) in enumerate(namespace.get("_member_map_", {}).items()):
+        yield f"member {n} {name}", member._value_
+        for attribute in sorted(vars(member).keys() - _OF_MEMBER):
+            yield f"member {n} {name}.{attribute}", vars(member)[attribute]
+
+
+def _fields(namespace: dict[str, Any]) -> Iterator[Part]:
+    """The fields of a dataclass in order, and its parameters."""
+    yield "dataclass", repr(namespace.get("__dataclass_params__"))
+    for n, field in enumerate(namespace["__dataclass_fields__"].values()):
+        label = f"field {n} {field.name}"
+        flags = (field.init, field.repr, field.hash, field.compare, field.kw_only)
+        yield label, (str(field._field_type), flags)
+        yield f"{label} type", field.type
+        if field.default is not dataclasses.MISSING:
+            yield f"{label} default", field.default
+        if field.default_factory is not dataclasses.MISSING:
+            yield f"{label} default_factory", field.default_factory
+        if field.metadata:
+            yield f"{label} metadata", tuple(field.metadata.items())
+
+
+def _is_generated(value: Any) -> bool:
+    """Whether a method was written by `dataclasses`: it follows from the fields."""
+    if not isinstance(value, FunctionType) or not value.__name__.startswith("__"):
+        return False
+    file = value.__code__.co_filename
+    return file == "<string>" or file == dataclasses.__file__ or file.endswith("reprlib.py")
+
+
+def _is_enum(cls: type) -> bool:
+    enum = sys.modules.get("enum")
+    return enum is not None and isinstance(cls, enum.EnumMeta)
+
+
+def _has_declared_fields(cls: type) -> bool:
+    """Whether a framework makes fields of the annotations: attrs, pydantic and their like.
+
+    They come with a metaclass or a base of their own; those of the standard library do not.
+    """
+    if "__attrs_attrs__" in vars(cls):
+        return True
+    kind = type(cls)
+    return kind is not type and kind.__module__.partition(".")[0] not in sys.stdlib_module_names
+
+
+def _partial(value: Any) -> Iterator[Part]:
+    yield "function", value.func
+    for n, argument in enumerate(value.args):
+        yield f"argument {n}", argument
+    for name, argument in value.keywords.items():
+        yield f"argument {name}", argument
+
+
+def _attributes(*names: str) -> Callable[[Any], Iterator[Part]]:
+    def read(value: Any) -> Iterator[Part]:
+        for name in names:
+            part = getattr(value, name, None)
+            if part is not None:
+                yield name, part
+
+    return read
+
+
+_CARRIERS: dict[type, Callable[[Any], Iterator[Part]]] = {
+    functools.partial: _partial,
+    functools.partialmethod: _partial,
+    functools.cached_property: _attributes("func"),
+    functools.singledispatchmethod: _attributes("dispatcher", "func"),
+    type(functools.lru_cache(lambda: None)): _attributes("__wrapped__"),
+    staticmethod: _attributes("__func__"),
+    classmethod: _attributes("__func__"),
+    property: _attributes("fget", "fset", "fdel"),
+    MethodType: _attributes("__func__", "__self__"),
+}

@@ -1,0 +1,166 @@
+"""Forms of the types of the standard library that have a digest of our own making."""
+
+from __future__ import annotations
+
+import types
+from pickle import PickleBuffer
+from typing import Any
+
+from xxhash import xxh3_128_digest
+
+from tasklineage.key.digest_forms import Code, Library, Parts, Undigestible, add_form
+from tasklineage.key.digest_tokens import ATOMS
+
+LIBRARY = Library()
+
+
+@LIBRARY.form("builtins:complex")
+def _complex(value: Any, _: Code) -> Parts:
+    return "complex", value.real, value.imag
+
+
+@LIBRARY.form("builtins:range", "builtins:slice")
+def _range(value: Any, _: Code) -> Parts:
+    return type(value).__name__, value.start, value.stop, value.step
+
+
+@LIBRARY.form("builtins:bytearray")
+def _bytearray(value: Any, _: Code) -> Parts:
+    return "bytearray", xxh3_128_digest(value)
+
+
+@LIBRARY.form("builtins:memoryview")
+def _memoryview(value: Any, _: Code) -> Parts:
+    content = xxh3_128_digest(value if value.c_contiguous else value.tobytes())
+    return "memoryview", value.format, *value.shape, content
+
+
+@LIBRARY.form("array:array")
+def _array(value: Any, _: Code) -> Parts:
+    return "array.array", value.typecode, value.itemsize, xxh3_128_digest(value)
+
+
+def _buffer(value: Any, _: Code) -> Parts:
+    return "buffer", xxh3_128_digest(value.raw())
+
+
+def _ellipsis(_value: Any, _: Code) -> Parts:
+    return ("Ellipsis",)
+
+
+def _mapping_proxy(value: Any, _: Code) -> Parts:
+    return "mappingproxy", dict(value)
+
+
+add_form(PickleBuffer, _buffer, family=False)
+add_form(types.EllipsisType, _ellipsis, family=False)
+add_form(types.MappingProxyType, _mapping_proxy, family=False)
+
+
+@LIBRARY.form("datetime:date")
+def _date(value: Any, _: Code) -> Parts:
+    return "datetime.date", value.year, value.month, value.day
+
+
+@LIBRARY.form("datetime:time")
+def _time(value: Any, _: Code) -> Parts:
+    parts = value.hour, value.minute, value.second, value.microsecond, value.fold
+    return "datetime.time", *parts, value.tzinfo
+
+
+@LIBRARY.form("datetime:datetime")
+def _datetime(value: Any, _: Code) -> Parts:
+    day = value.year, value.month, value.day
+    time = value.hour, value.minute, value.second, value.microsecond, value.fold
+    return "datetime.datetime", *day, *time, value.tzinfo
+
+
+@LIBRARY.form("datetime:timedelta")
+def _timedelta(value: Any, _: Code) -> Parts:
+    return "datetime.timedelta", value.days, value.seconds, value.microseconds
+
+
+@LIBRARY.form("datetime:timezone")
+def _timezone(value: Any, _: Code) -> Parts:
+    return "datetime.timezone", *value.__getinitargs__()
+
+
+@LIBRARY.form("zoneinfo:ZoneInfo")
+def _zone(value: Any, _: Code) -> Parts:
+    if value.key is None:
+        raise Undigestible("a ZoneInfo that was read from a file has no key")
+    return "zoneinfo.ZoneInfo", value.key
+
+
+@LIBRARY.form("decimal:Decimal")
+def _decimal(value: Any, _: Code) -> Parts:
+    sign, digits, exponent = value.as_tuple()
+    return "decimal.Decimal", sign, bytes(digits), exponent
+
+
+@LIBRARY.form("fractions:Fraction")
+def _fraction(value: Any, _: Code) -> Parts:
+    return "fractions.Fraction", value.numerator, value.denominator
+
+
+@LIBRARY.form("uuid:UUID")
+def _uuid(value: Any, _: Code) -> Parts:
+    return "uuid.UUID", value.int
+
+
+@LIBRARY.form(
+    "pathlib:PurePosixPath", "pathlib:PosixPath", "pathlib:PureWindowsPath", "pathlib:WindowsPath"
+)
+def _path(value: Any, _: Code) -> Parts:
+    return f"pathlib.{type(value).__name__}", str(value)
+
+
+@LIBRARY.form("enum:Enum", family=True)
+def _enum(value: Any, _: Code) -> Parts:
+    content = value.value
+    return "enum", type(value), value.name, content if type(content) in ATOMS else None
+
+
+@LIBRARY.form("enum:Flag", family=True)
+def _flag(value: Any, _: Code) -> Parts:
+    return "enum", type(value), None, value.value
+
+
+@LIBRARY.form("collections:deque")
+def _deque(value: Any, _: Code) -> Parts:
+    return "collections.deque", value.maxlen, list(value)
+
+
+@LIBRARY.form("collections:OrderedDict", "collections:Counter")
+def _mapping(value: Any, _: Code) -> Parts:
+    return f"collections.{type(value).__name__}", dict(value), vars(value) or None
+
+
+@LIBRARY.form("collections:defaultdict")
+def _defaultdict(value: Any, _: Code) -> Parts:
+    return "collections.defaultdict", value.default_factory, dict(value)
+
+
+@LIBRARY.form("functools:partial")
+def _partial(value: Any, _: Code) -> Parts:
+    return "functools.partial", value.func, value.args, value.keywords, vars(value) or None
+
+
+@LIBRARY.form("functools:_lru_cache_wrapper")
+def _cached(value: Any, _: Code) -> Parts:
+    return "functools.lru_cache", value.__wrapped__
+
+
+@LIBRARY.form("re:Pattern")
+def _pattern(value: Any, _: Code) -> Parts:
+    return "re.Pattern", value.pattern, value.flags
+
+
+@LIBRARY.form("types:SimpleNamespace")
+def _namespace(value: Any, _: Code) -> Parts:
+    return "types.SimpleNamespace", vars(value)
+
+
+@LIBRARY.form("random:Random")
+def _random(value: Any, _: Code) -> Parts:
+    return "random.Random", value.getstate()

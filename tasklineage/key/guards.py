@@ -1,0 +1,188 @@
+"""Whether everything that a closure was built from is still bound as it was.
+
+Checked on every call, so it is done in bulk: all names of one namespace are fetched by one
+`operator.itemgetter` and compared by identity. (Comparing the tuples would be faster and wrong:
+`1 == True`, and arrays do not compare.)
+
+`__code__`, `__defaults__` and `__kwdefaults__` of a function, and the bases of a class, can be
+replaced in place, as IPython's autoreload does. Reading them all at each call would cost more
+than everything else; but replacing them raises an audit event, so a hook counts those, and they
+are read again only after one.
+"""
+
+from __future__ import annotations
+
+import operator
+import sys
+from collections.abc import Callable, Mapping, Sized
+from types import CellType, FunctionType
+from typing import Any
+
+Namespace = Mapping[Any, Any]
+
+_REPLACED = frozenset({"__code__", "__defaults__", "__kwdefaults__", "__bases__"})
+_content = operator.attrgetter("cell_contents")
+MISSING = object()
+"""Stands where nothing is bound."""
+
+
+class _Epoch:
+    """Another object after every replacement in place; None until the hook is installed."""
+
+    now: object = None
+
+
+def _notice(event: str, args: tuple[Any, ...]) -> None:
+    if event == "object.__setattr__" and args[1] in _REPLACED:
+        _Epoch.now = object()
+
+
+def epoch() -> object:
+    """What changes when a function or class is changed in place. Installs the hook once."""
+    if _Epoch.now is None:
+        _Epoch.now = object()
+        sys.addaudithook(_notice)
+    return _Epoch.now
+
+
+class Guards:
+    """What was bound where. Made by a `Recorder`; `hold` may be called from any thread."""
+
+    __slots__ = (
+        "_absent", "_bare", "_cells", "_contents", "_epoch", "_measured", "_namespaces",
+        "_recorder", "_replaceable", "_sizes", "_typed",
+    )  # fmt: skip
+
+    def __init__(self, recorder: Recorder) -> None:
+        self._recorder = recorder
+        self._epoch = recorder.epoch
+        self._namespaces = tuple(_fetch(*entry) for entry in recorder.bound.values())
+        self._absent = tuple(
+            (space.keys(), frozenset(names)) for space, names in recorder.absent.values()
+        )
+        self._cells = tuple(cell for cell, _, _ in recorder.cells.values())
+        self._contents = tuple(content for _, content, _ in recorder.cells.values())
+        self._measured = tuple(thing for thing, _ in recorder.sizes.values())
+        self._sizes = [size for _, size in recorder.sizes.values()]
+        self._bare = tuple(recorder.bare.values())
+        self._typed = tuple(recorder.typed)
+        self._replaceable = tuple(recorder.replaceable)
+
+    def hold(self) -> bool:
+        """Whether everything is still bound as it was (HOT)."""
+        is_ = operator.is_
+        try:
+            for getter, space, expected in self._namespaces:
+                if not all(map(is_, getter(space), expected)):
+                    return False
+            if self._cells and not all(map(is_, map(_content, self._cells), self._contents)):
+                return False
+        except (LookupError, ValueError):  # a name is gone, or a cell is empty
+            return False
+        for keys, names in self._absent:
+            if not keys.isdisjoint(names):
+                return False
+        if any(self._bare):  # a function has been given its first attribute
+            return False
+        if self._measured and list(map(len, self._measured)) != self._sizes:
+            return False
+        if self._typed and not all(type(get()) is kind for get, kind in self._typed):
+            return False
+        return _Epoch.now is self._epoch or self._hold_in_place()
+
+    def rebound(self) -> list[tuple[str, Any, Any]]:
+        """What stands for something else now: its name, what it stood for, and what it does now."""
+        found: list[tuple[str, Any, Any]] = []
+        for space, names in self._recorder.bound.values():
+            for name, expected in names.items():
+                now = _item(space, name)
+                if now is not expected:
+                    found.append((_title(space, name), expected, now))
+        for cell, content, name in self._recorder.cells.values():
+            now = cell_value(cell)
+            if now is not content:
+                found.append((name, content, now))
+        return found
+
+    def _hold_in_place(self) -> bool:
+        """Whether what can be replaced in place is what it was, after something was."""
+        now = _Epoch.now
+        if any(getattr(thing, name) is not expected for thing, name, expected in self._replaceable):
+            return False
+        self._epoch = now
+        return True
+
+
+class Recorder:
+    """Notes, while a closure is walked, what was read where. Used by one thread."""
+
+    def __init__(self) -> None:
+        self.epoch = epoch()
+        self.bound: dict[int, tuple[Namespace, dict[Any, Any]]] = {}
+        self.absent: dict[int, tuple[Namespace, set[str]]] = {}
+        self.cells: dict[int, tuple[CellType, Any, str]] = {}
+        self.sizes: dict[int, tuple[Sized, int]] = {}
+        self.bare: dict[int, Sized] = {}
+        self.typed: list[tuple[Callable[[], Any], type]] = []
+        self.replaceable: list[tuple[Any, str, Any]] = []
+
+    def bind(self, space: Namespace, name: Any, value: Any, owner: object = None) -> None:
+        """`name` stands for `value` in `space`, whose identity is that of `owner` if given."""
+        place = id(space if owner is None else owner)
+        self.bound.setdefault(place, (space, {}))[1].setdefault(name, value)
+
+    def bind_all(self, space: Any, items: Namespace, owner: object = None) -> None:
+        """`space` has just these items."""
+        for name, value in items.items():
+            self.bind(space, name, value, owner)
+        self.sizes.setdefault(id(space if owner is None else owner), (space, len(items)))
+
+    def lack(self, space: Namespace, name: str) -> None:
+        """`name` is not in `space`."""
+        self.absent.setdefault(id(space), (space, set()))[1].add(name)
+
+    def hold(self, cell: CellType, content: Any, name: str) -> None:
+        """`cell`, which people call `name`, holds `content`."""
+        self.cells.setdefault(id(cell), (cell, content, name))
+
+    def has_no_attributes(self, function: FunctionType) -> None:
+        """`function` has no attributes of its own."""
+        self.bare[id(function)] = function.__dict__
+
+    def attribute(self, thing: FunctionType | type, name: str, value: Any) -> None:
+        """The attribute, whose replacement is an audit event, has this value."""
+        self.replaceable.append((thing, name, value))
+
+    def typed_as(self, get: Callable[[], Any], kind: type) -> None:
+        """What `get` yields may change, but stays of this type."""
+        self.typed.append((get, kind))
+
+
+def _fetch(
+    space: Namespace, names: Mapping[Any, Any]
+) -> tuple[Callable[[Namespace], tuple[Any, ...]], Namespace, tuple[Any, ...]]:
+    """How to get all names of a namespace as a tuple, also where there is but one."""
+    keys, values = tuple(names), tuple(names.values())
+    if len(keys) == 1:
+        keys, values = keys * 2, values * 2
+    return operator.itemgetter(*keys), space, values
+
+
+def cell_value(cell: CellType) -> Any:
+    """What a cell holds; `MISSING` for an empty one."""
+    try:
+        return cell.cell_contents
+    except ValueError:
+        return MISSING
+
+
+def _item(space: Namespace, name: Any) -> Any:
+    try:
+        return space[name]
+    except LookupError:
+        return MISSING
+
+
+def _title(space: Namespace, name: Any) -> str:
+    owner = space.get("__name__", space.get("__qualname__")) if hasattr(space, "get") else None
+    return f"{owner}.{name}" if isinstance(owner, str) else str(name)

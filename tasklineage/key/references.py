@@ -1,0 +1,355 @@
+"""What the body of a function refers to outside itself, read from its bytecode."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import CodeType
+from typing import NamedTuple
+
+from xxhash import xxh3_128_digest
+
+from tasklineage.key.bytecode import HAS_METHOD_FLAG, Block, Variable, normal_text
+from tasklineage.key.stack import Instruction, consumer, expression_start
+
+READ, STORE, CALLED_SINK, ITEM_SINK, COUNTER = "read", "store", "called", "item", "counter"
+
+_GLOBAL_LOADS = frozenset({"LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"})
+_VARIABLE_LOADS = frozenset(
+    {
+        "LOAD_FAST", "LOAD_FAST_CHECK", "LOAD_DEREF", "LOAD_CLASSDEREF", "LOAD_FROM_DICT_OR_DEREF",
+    }
+)  # fmt: skip
+_STORES = frozenset({"STORE_FAST", "STORE_DEREF", "STORE_GLOBAL", "STORE_NAME"})
+_ATTRIBUTE_LOADS = frozenset({"LOAD_ATTR", "LOAD_METHOD"})
+_CALLS = frozenset({"CALL", "CALL_KW"})
+_MUTATORS = frozenset(
+    {
+        "append", "appendleft", "extend", "extendleft", "insert", "add", "update", "setdefault",
+        "clear", "discard", "put", "put_nowait",
+    }
+)  # fmt: skip
+
+_READS_LOCALS = frozenset({"locals", "vars", "dir", "eval", "exec"})
+_READS_FRAMES = frozenset({"_getframe", "currentframe", "_current_frames"})
+_SPECIAL = {
+    "__name__": "names", "__qualname__": "names", "__doc__": "docs", "getdoc": "docs",
+    "__annotations__": "annotations", "get_type_hints": "annotations",
+    "signature": "annotations", "get_annotations": "annotations",
+    "getfullargspec": "annotations",
+    **dict.fromkeys(_READS_FRAMES, "frames"),
+}  # fmt: skip
+
+
+class Reference(NamedTuple):
+    """A name and the attributes taken of it, as far as the code spells them out."""
+
+    kind: str
+    """`global`, `cell`, or `import` for a module imported in the body."""
+    name: str
+    """The name; of a module as in the import statement, leading dots included."""
+    chain: tuple[str, ...]
+    use: str = READ
+    """`read`, or how it is only written to. What is called or assigned ends the chain."""
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What a code object alone says, whatever its names are bound to."""
+
+    digest: bytes
+    """Of the normal form."""
+    locals_digest: bytes
+    """Of the names of locals and cells, everywhere in it."""
+    references: tuple[Reference, ...]
+    imports: tuple[str, ...]
+    """Modules imported in the body, leading dots included."""
+    stored: frozenset[str]
+    """Globals and cells that it rebinds."""
+    reads: frozenset[str]
+    """What it reads of unknown functions and classes: `names docs annotations frames`."""
+    unresolved: tuple[str, ...]
+    """References whose target only shows when it runs."""
+    nested: tuple[CodeType, ...]
+
+
+class _Cache:
+    """Facts by the identity of a code object, which is kept alive with them."""
+
+    LIMIT = 20_000
+    facts: dict[int, tuple[CodeType, Facts]] = {}
+
+
+def facts_of(code: CodeType) -> Facts:
+    """The facts of a code object, read once."""
+    known = _Cache.facts.get(id(code))
+    if known is not None:
+        return known[1]
+    facts = _read(code)
+    if len(_Cache.facts) >= _Cache.LIMIT:
+        _Cache.facts.clear()
+    _Cache.facts[id(code)] = code, facts
+    return facts
+
+
+def _read(code: CodeType) -> Facts:
+    root = Block(code, None, "f")
+    scan = _Scan(root)
+    locals_ = repr([sorted(block.variables) for block in root.blocks()])
+    text = normal_text(root, with_locals=scan.reads_locals)
+    return Facts(
+        xxh3_128_digest(text.encode("utf-8", "surrogatepass")),
+        xxh3_128_digest(locals_.encode("utf-8", "surrogatepass")),
+        tuple(scan.references),
+        tuple(scan.imports),
+        frozenset(scan.stored),
+        frozenset(scan.reads),
+        tuple(scan.unresolved),
+        tuple(block.code for block in root.blocks() if block is not root),
+    )
+
+
+class _Scan:
+    """One pass over a function for what it imports, and one for what it refers to."""
+
+    def __init__(self, root: Block) -> None:
+        self.references: dict[Reference, None] = {}
+        self.imports: dict[str, None] = {}
+        self.stored: set[str] = set()
+        self.reads: set[str] = set()
+        self.reads_locals = False
+        self.unresolved: dict[str, None] = {}
+        self.imported: dict[Variable, dict[Reference, None]] = {}
+        blocks = list(root.blocks())
+        for block in blocks:
+            self._find_imports(block)
+        for block in blocks:
+            self._find_references(block)
+        self._add_silent_cells(root)
+
+    def _find_imports(self, block: Block) -> None:
+        instructions = block.instructions
+        for n, instruction in enumerate(instructions):
+            if instruction.op == "IMPORT_NAME":
+                level, names = (_constant(block, instructions[n - back]) for back in (2, 1))
+                dots = "." * level if isinstance(level, int) else ""
+                module = dots + block.name(instruction)
+                self.imports[module] = None
+                self._bind_import(block, n, module, bool(names))
+
+    def _bind_import(self, block: Block, n: int, module: str, has_names: bool) -> None:
+        """Note which variables the import statement at `n` binds, and to what."""
+        following = block.instructions[n + 1 :]
+        if has_names:
+            for source, store in zip(following[::2], following[1::2], strict=False):
+                if source.op != "IMPORT_FROM":
+                    return
+                self._bind(block, store, module, (block.name(source),))
+        elif following and following[0].op == "IMPORT_FROM":  # import a.b as c
+            stores = (i for i in following if i.op in _STORES)
+            self._bind(block, next(stores), module, ())
+        elif following:
+            self._bind(block, following[0], module.partition(".")[0], ())
+
+    def _bind(self, block: Block, store: Instruction, module: str, chain: tuple[str, ...]) -> None:
+        target = Reference("import", module, chain)
+        if store.op == "STORE_NAME":
+            self.references[target] = None
+            return
+        variable = block.operand(store) or ("global", block.name(store))
+        self.imported.setdefault(variable, {})[target] = None
+
+    def _find_references(self, block: Block) -> None:
+        own: set[str] = set()
+        taken: set[int] = set()
+        for n, instruction in enumerate(block.instructions):
+            op = instruction.op
+            if op in _GLOBAL_LOADS:
+                name = block.name(instruction)
+                if not (op == "LOAD_NAME" and name in own):
+                    self._refer(block, n, ("global", name), taken)
+            elif op in _VARIABLE_LOADS and not block.is_closure_load(instruction):
+                variable = block.operand(instruction)
+                if variable is not None and (variable[0] == "" or variable in self.imported):
+                    self._refer(block, n, variable, taken)
+            elif op in _ATTRIBUTE_LOADS and n not in taken:
+                self._note_special(block, n)
+            elif op == "STORE_NAME":
+                own.add(block.name(instruction))
+            elif op in ("STORE_GLOBAL", "DELETE_GLOBAL"):
+                self.stored.add(block.name(instruction))
+            elif op in ("STORE_DEREF", "DELETE_DEREF"):
+                variable = block.operand(instruction)
+                if variable is not None and variable[0] == "":
+                    self.stored.add(variable[1])
+
+    def _refer(self, block: Block, n: int, variable: Variable, taken: set[int]) -> None:
+        chain, end = _chain(block, n)
+        taken.update(range(n + 1, end))
+        kind, name = ("global" if variable[0] == "global" else "cell"), variable[1]
+        chain, use = _use(block, n, end, chain, variable)
+        called = _called_with(block, n)
+        if called in ("getattr", "hasattr", "setattr", "delattr"):
+            attribute = _constant(block, block.instructions[end])
+            if isinstance(attribute, str):
+                chain, use = (*chain, attribute), READ if called[0] in "gh" else STORE
+        self._note_use(block, n, end, (name, *chain))
+        if variable in self.imported:
+            for target in self.imported[variable]:
+                self._add(target._replace(chain=target.chain + chain, use=use))
+        else:
+            self._add(Reference(kind, name, chain, use))
+
+    def _add(self, reference: Reference) -> None:
+        self.references[reference] = None
+
+    def _note_use(self, block: Block, n: int, end: int, path: tuple[str, ...]) -> None:
+        """What the use of a builtin, or of a function that looks at code, says about the body."""
+        last = path[-1]
+        if path[0] in _READS_LOCALS and len(path) == 1:
+            self.reads_locals = True
+        if last in ("import_module", "__import__"):
+            self._note_import(last, _constant(block, block.instructions[end]))
+        if last in _SPECIAL and not last.startswith("__") or path[-2:] == ("inspect", "stack"):
+            self.reads.add(_SPECIAL.get(last, "frames"))
+        if path == ("getattr",) and _is_dynamic_getattr(block, n):
+            self.unresolved["getattr with a computed name"] = None
+
+    def _note_import(self, name: str, argument: object) -> None:
+        if isinstance(argument, str) and not argument.startswith("."):
+            self.imports[argument] = None
+            self.references[Reference("import", argument, ())] = None
+        else:
+            self.unresolved[f"{name} of a computed name"] = None
+
+    def _note_special(self, block: Block, n: int) -> None:
+        name = block.name(block.instructions[n])
+        kind = _SPECIAL.get(name)
+        if kind == "names" and _is_of_class(block, n):
+            return
+        if kind is not None:
+            self.reads.add(kind)
+
+    def _add_silent_cells(self, root: Block) -> None:
+        """Cells that are used without a load, as `__class__` is by `super()`."""
+        seen = {r.name for r in self.references if r.kind == "cell"} | self.stored
+        for name in root.code.co_freevars:
+            if name not in seen and ("", name) not in self.imported:
+                self.references[Reference("cell", name, ())] = None
+
+
+def _constant(block: Block, instruction: Instruction) -> object:
+    """The constant that an instruction loads, else None."""
+    if instruction.op != "LOAD_CONST":
+        return None
+    constant: object = block.code.co_consts[instruction.arg]
+    return constant
+
+
+def _chain(block: Block, n: int) -> tuple[tuple[str, ...], int]:
+    """The attributes taken right after the load at `n`, and where that ends."""
+    instructions, end = block.instructions, n + 1
+    names: list[str] = []
+    while end < len(instructions):
+        is_updated = (
+            instructions[end].op == "COPY"
+            and end + 1 < len(instructions)
+            and instructions[end + 1].op == "LOAD_ATTR"
+        )
+        if is_updated:
+            end += 1
+        elif instructions[end].op not in _ATTRIBUTE_LOADS:
+            break
+        names.append(block.name(instructions[end]))
+        end += 1
+    return tuple(names), end
+
+
+def _use(
+    block: Block, n: int, end: int, chain: tuple[str, ...], variable: Variable
+) -> tuple[tuple[str, ...], str]:
+    """How the value loaded at `n` is used: `read`, unless all that happens to it is a write.
+
+    For an attribute that is assigned, it is the last of the chain.
+    """
+    instructions = block.instructions
+    if end < len(instructions) and instructions[end].op in ("STORE_ATTR", "DELETE_ATTR"):
+        return (*chain, block.name(instructions[end])), STORE
+    if _is_method_load(instructions[end - 1]):
+        is_sink = chain[-1] in _MUTATORS and _is_dropped_call(instructions, end)
+        return chain, CALLED_SINK if is_sink else READ
+    is_called = instructions[end - 1].op == "LOAD_GLOBAL" and instructions[end - 1].arg & 1
+    used = None if is_called else consumer(instructions, end, 1)
+    if used is None:
+        return chain, READ
+    op = instructions[used.index].op
+    if op == "STORE_SUBSCR" and used.height == (0 if used.is_updated else -1):
+        return chain, ITEM_SINK
+    is_counter = not chain and op == "BINARY_OP" and _is_stored(block, used.index + 1, variable)
+    return chain, COUNTER if is_counter else READ
+
+
+def _is_method_load(instruction: Instruction) -> bool:
+    if instruction.op == "LOAD_METHOD":
+        return True
+    return HAS_METHOD_FLAG and instruction.op == "LOAD_ATTR" and bool(instruction.arg & 1)
+
+
+def _is_dropped_call(instructions: list[Instruction], start: int) -> bool:
+    """Whether the method that was just loaded is called and its result thrown away."""
+    used = consumer(instructions, start, 2)
+    if used is None or used.height != 1 or instructions[used.index].op not in _CALLS:
+        return False
+    following = instructions[used.index + 1 : used.index + 2]
+    return bool(following) and following[0].op == "POP_TOP"
+
+
+def _is_stored(block: Block, n: int, variable: Variable) -> bool:
+    """Whether the instruction at `n` stores into this variable."""
+    if n >= len(block.instructions):
+        return False
+    store = block.instructions[n]
+    if store.op == "STORE_GLOBAL":
+        return variable == ("global", block.name(store))
+    return store.op == "STORE_DEREF" and block.operand(store) == variable
+
+
+def _called_with(block: Block, n: int) -> str:
+    """The global function whose first argument the load at `n` is, as far as that is certain."""
+    back = n - 1
+    while back >= 0 and block.instructions[back].op == "PUSH_NULL":
+        back -= 1
+    if back < 0 or block.instructions[back].op != "LOAD_GLOBAL":
+        return ""
+    before = block.instructions[back]
+    return block.name(before) if before.arg & 1 or back < n - 1 else ""
+
+
+def _is_dynamic_getattr(block: Block, n: int) -> bool:
+    """Whether `getattr` is called with a name that the code does not spell out.
+
+    Where its first argument is a global, the whole of that counts anyway.
+    """
+    instructions = block.instructions
+    used = consumer(instructions, n + 1, 2) if instructions[n].arg & 1 else None
+    if used is None or instructions[used.index].op != "CALL":
+        return False
+    between = instructions[n + 1 : used.index]
+    if between and between[0].op in _GLOBAL_LOADS:
+        return False
+    return not any(isinstance(_constant(block, i), str) for i in between)
+
+
+def _is_of_class(block: Block, n: int) -> bool:
+    """Whether the attribute at `n` is taken of `x.__class__` or `type(x)`: class names count."""
+    before = block.instructions[n - 1]
+    if before.op in _ATTRIBUTE_LOADS:
+        return block.name(before) == "__class__"
+    if before.op != "CALL":
+        return False
+    start = expression_start(block.instructions, n - 1)
+    if start is None:
+        return False
+    return any(
+        i.op == "LOAD_GLOBAL" and block.name(i) == "type"
+        for i in block.instructions[start : start + 2]
+    )

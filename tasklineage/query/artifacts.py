@@ -1,0 +1,160 @@
+"""Stored values: what is known of them, and what they are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from tasklineage.errors import MissingObject
+from tasklineage.query.cells import artifact_cells
+from tasklineage.query.ids import digest_text
+from tasklineage.query.render import html_pairs, one_line
+from tasklineage.storage.records import Ref
+
+if TYPE_CHECKING:
+    from tasklineage.query.calls import Call
+    from tasklineage.storage.store import Store
+
+
+class Artifact:
+    """A value with its history. Equal by digest; nothing is decoded until `.value` is asked for."""
+
+    __slots__ = ("_ref", "_store")
+
+    def __init__(self, store: Store, ref: Ref) -> None:
+        self._store = store
+        self._ref = ref
+
+    @property
+    def digest(self) -> str:
+        """The identity of the value: `xxh3:…`."""
+        return digest_text(self._ref.digest)
+
+    @property
+    def type(self) -> str:
+        """Its type: `int`, `numpy.ndarray`, `myproject.Model`."""
+        return self._ref.type
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the encoded value, parts included; 0 where it was only described."""
+        return self._ref.nbytes
+
+    @property
+    def preview(self) -> str:
+        """A short text for people."""
+        return self._ref.preview
+
+    @property
+    def is_stored(self) -> bool:
+        """Whether the value itself was stored, and not only a description of it."""
+        return self._ref.is_stored
+
+    @property
+    def is_inline(self) -> bool:
+        """Whether it is so small that it stands in the record itself."""
+        return self._ref.data is not None
+
+    @property
+    def value(self) -> Any:
+        """The value, decoded anew each time.
+
+        Raises
+        ------
+        MissingObject
+            It was described and not stored, or its object is gone.
+        CorruptObject
+            The stored bytes are not what was written.
+        UnsafeFormat
+            Decoding would need pickle, which the store was opened to forbid.
+        """
+        ref = self._ref if self._ref.is_stored else self._stored_ref()
+        return self._store.get(ref)
+
+    @property
+    def producers(self) -> Sequence[Call]:
+        """The calls that computed it, newest first."""
+        from tasklineage.query.calls import calls_of_rows  # a value has calls, a call has values
+
+        return calls_of_rows(self._store, self._store.catalog.producers(self._ref.digest))
+
+    @property
+    def consumers(self) -> Sequence[Call]:
+        """The calls that took it as an argument, newest first."""
+        from tasklineage.query.calls import calls_of_rows  # as above
+
+        return calls_of_rows(self._store, self._store.catalog.consumers(self._ref.digest))
+
+    def _stored_ref(self) -> Ref:
+        """Where the same content is stored as another value's artifact."""
+        for row in self._store.catalog.find_artifacts(digest=self._ref.digest):
+            if row.ref.is_stored:
+                return row.ref
+        raise MissingObject(
+            f"the value {self.digest} ({self.type}: {self.preview}) was described when it was "
+            "passed, not stored: store_args=True of tl.run or @task stores such arguments"
+        )
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            other._ref.digest == self._ref.digest if isinstance(other, Artifact) else NotImplemented
+        )
+
+    def __hash__(self) -> int:
+        return hash(self._ref.digest)
+
+    def __repr__(self) -> str:
+        return f"<Artifact {self.digest} {self.type} {one_line(self.preview)}>"
+
+    def _repr_html_(self) -> str:
+        return html_pairs(f"Artifact {self.digest}", artifact_cells(self))
+
+
+class Values(Mapping[str, Any]):
+    """Names and values of arguments or parameters; each value is decoded when it is asked for.
+
+    It compares equal to a dict of the same names and values.
+    """
+
+    __slots__ = ("_artifacts", "_owner")
+
+    def __init__(self, artifacts: Mapping[str, Artifact], owner: str) -> None:
+        self._artifacts = artifacts
+        self._owner = owner
+
+    @property
+    def artifacts(self) -> Mapping[str, Artifact]:
+        """The same names with what is known of the values: nothing is decoded."""
+        return self._artifacts
+
+    def __getitem__(self, name: str) -> Any:
+        artifact = self._artifacts[name]
+        try:
+            return artifact.value
+        except MissingObject as error:
+            raise MissingObject(f"{name!r} of {self._owner}: {error.message}", name=name) from error
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._artifacts
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """The value of that name; `default` if there is no such name.
+
+        Raises
+        ------
+        MissingObject
+            There is, but its value was not stored.
+        """
+        if name not in self:
+            return default
+        return self[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._artifacts)
+
+    def __len__(self) -> int:
+        return len(self._artifacts)
+
+    def __repr__(self) -> str:
+        shown = (f"{name!r}: {one_line(a.preview)}" for name, a in self._artifacts.items())
+        return f"{{{', '.join(shown)}}}"

@@ -1,0 +1,55 @@
+"""What a table shows of a run, a call or an artifact: texts by column."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tasklineage.query.render import duration_text, one_line, size_text, time_text
+
+if TYPE_CHECKING:
+    from tasklineage.query.artifacts import Artifact
+    from tasklineage.query.calls import Call
+    from tasklineage.query.runs import Run
+
+Cells = dict[str, str]
+
+
+def run_cells(run: Run) -> Cells:
+    """A run; the column `run` is its id."""
+    counts = run.counts
+    status, ended = run.status, run.ended
+    is_timed = ended is not None or status == "running"
+    return {
+        "run": run.id,
+        "name": run.name,
+        "status": status,
+        "started": time_text(run.started),
+        "took": duration_text(run.started, ended) if is_timed else "",
+        "executed": str(counts.executed),
+        "hits": str(counts.hits),
+        "failed": str(counts.failed),
+        "tags": " ".join(run.tags),
+    }
+
+
+def call_cells(call: Call) -> Cells:
+    """A call; the column `call` is its id."""
+    status, ended = call.status, call.ended
+    is_timed = status != "hit" and (ended is not None or status == "running")
+    return {
+        "call": call.id,
+        "task": call.task,
+        "status": status,
+        "started": time_text(call.started),
+        "took": duration_text(call.started, ended) if is_timed else "",
+    }
+
+
+def artifact_cells(artifact: Artifact) -> Cells:
+    """A value; the column `digest` is what it is found by."""
+    return {
+        "digest": artifact.digest,
+        "type": artifact.type,
+        "size": size_text(artifact.nbytes) if artifact.is_stored else "not stored",
+        "preview": one_line(artifact.preview),
+    }

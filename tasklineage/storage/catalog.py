@@ -1,0 +1,281 @@
+"""The catalog: one SQLite file that answers queries about what is in the journal.
+
+It can be deleted at any time. What it says follows from the journal alone: it is read on from
+where it ends whenever somebody asks, and made anew where it is gone, damaged or of another version.
+Where the file cannot be written, or not now, a copy in memory is brought up to date instead.
+
+Rows say where the records stand that they were made from. Whoever needs more than a list reads the
+record itself, which is verified; a row is never the sole basis of a value or a hit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from tasklineage.errors import CorruptObject, MissingObject
+from tasklineage.storage import selections
+from tasklineage.storage.frames import Location
+from tasklineage.storage.ingest import ARGUMENT, HIT, OUTPUT
+from tasklineage.storage.journal import Journal
+from tasklineage.storage.records import CAUGHT, DONE, FAILED, TIMEOUT, CallEnd, Ref
+from tasklineage.storage.selections import (
+    ArtifactRow,
+    CallRow,
+    MemoRow,
+    RunRow,
+    Where,
+    refs_of,
+)
+from tasklineage.storage.tables import Offsets, Tables
+from tasklineage.storage.upkeep import Upkeep
+
+__all__ = ["FILE", "ArtifactRow", "CallRow", "Catalog", "MemoRow", "RunRow", "refs_of"]
+
+FILE = "catalog.sqlite"
+
+
+class Catalog:
+    """The index of a store. Any thread may ask, one at a time is served; usable after a fork.
+
+    Every query first reads what the journal has beyond what is known, so that it sees whatever was
+    appended, by anybody, before it was asked. Nothing is opened, and SQLite not imported, before
+    the first question.
+    """
+
+    def __init__(self, root: Path, journal: Journal, *, read_only: bool = False) -> None:
+        self._journal = journal
+        self._upkeep = Upkeep(root / FILE, root / "locks" / "catalog", journal, read_only=read_only)
+
+    # What there is.
+
+    def find_runs(
+        self,
+        *,
+        name: str | None = None,
+        statuses: Iterable[str] | None = None,
+        tags: Iterable[str] = (),
+        namespace: str | None = None,
+        since: float | None = None,
+        prefix: str | None = None,
+        parent: bytes | None = None,
+        limit: int | None = None,
+        offset: int = 0,
+    ) -> list[RunRow]:
+        """Runs, newest first.
+
+        Parameters
+        ----------
+        statuses
+            As stored: a run without an end is `running`, and nothing here is `killed`.
+        tags
+            All must hold.
+        prefix
+            Of the id, hexadecimal.
+        """
+        where = Where("started IS NOT NULL")
+        where.equal("name", name)
+        where.equal("namespace", namespace)
+        where.equal("parent", parent)
+        where.one_of("status", statuses)
+        where.begins("id", prefix)
+        if since is not None:
+            where.add("started >= ?", since)
+        for tag in tags:
+            where.add("n IN (SELECT run FROM tags WHERE tag = ? AND present)", tag)
+        return self._upkeep.ask(lambda tables: selections.runs(tables, where, limit, offset))
+
+    def find_calls(
+        self,
+        *,
+        task: str | None = None,
+        status: str | None = None,
+        statuses: Iterable[str] | None = None,
+        run: bytes | None = None,
+        parent: bytes | None = None,
+        roots_only: bool = False,
+        key: bytes | None = None,
+        producer: bytes | None = None,
+        output: bytes | None = None,
+        namespace: str | None = None,
+        prefix: str | None = None,
+        since: float | None = None,
+        limit: int | None = None,
+        offset: int = 0,
+        oldest_first: bool = False,
+    ) -> list[CallRow]:
+        """Calls, newest first.
+
+        Parameters
+        ----------
+        task
+            The full name, or the last part of it.
+        status, statuses
+            As stored: a call without an end is `running`, and nothing here is `lost`.
+        output
+            The Digest of the result.
+        namespace
+            Of the run.
+        prefix
+            Of the id, hexadecimal.
+
+        Notes
+        -----
+        `key`, `since` and `namespace` have no index: they go through what the others leave.
+        """
+        where = Where()
+        where.one_of("status", statuses if status is None else (status,))
+        where.equal("parent", parent)
+        where.equal("key", key)
+        where.equal("producer", producer)
+        where.begins("id", prefix)
+        if run is not None:
+            where.add("run = (SELECT n FROM runs WHERE id = ?)", run)
+        if roots_only:
+            where.add("parent IS NULL")
+        if since is not None:
+            where.add("started >= ?", since)
+        if output is not None:
+            where.add("id IN (SELECT call FROM uses WHERE digest = ? AND role = ?)", output, OUTPUT)
+        if namespace is not None:
+            where.add("? = (SELECT namespace FROM runs WHERE n = run)", namespace)
+        order = "ASC" if oldest_first else "DESC"
+
+        def ask(tables: Tables) -> list[CallRow]:
+            narrowed = where.copy()
+            if task is not None:
+                narrowed.one_of("task", tables.tasks(task))
+            return selections.calls(tables, narrowed, order, limit, offset)
+
+        return self._upkeep.ask(ask)
+
+    def find_artifacts(
+        self, *, prefix: str | None = None, digest: bytes | None = None, limit: int | None = None
+    ) -> list[ArtifactRow]:
+        """Values that were results or arguments, in the order of their digests, each once.
+
+        Where some record says that it is stored, that record's word is taken.
+        """
+        where = Where()
+        where.equal("digest", digest)
+        where.begins("digest", prefix)
+        query = f"SELECT DISTINCT digest FROM uses {where.clause()} ORDER BY digest LIMIT ?"
+        found = self._upkeep.ask(
+            lambda tables: tables.all(query, (*where.values, selections.limited(limit)))
+        )
+        rows = (self._artifact(one) for (one,) in found)
+        return [row for row in rows if row is not None]
+
+    def producers(self, digest: bytes) -> list[CallRow]:
+        """The calls that computed this value, newest first."""
+        return self._users(digest, OUTPUT)
+
+    def consumers(self, digest: bytes) -> list[CallRow]:
+        """The calls that took this value, or something that holds it, newest first."""
+        return self._users(digest, ARGUMENT)
+
+    def counts(self, run: bytes) -> tuple[int, int, int]:
+        """How many calls of the run were hits, how many executed to their end, how many failed."""
+        query = """SELECT status, count(*) FROM calls
+                   WHERE run = (SELECT n FROM runs WHERE id = ?) GROUP BY status"""
+        found = dict(self._upkeep.ask(lambda tables: tables.all(query, (run,))))
+        failed = found.get(FAILED, 0) + found.get(TIMEOUT, 0)
+        return found.get(HIT, 0), found.get(DONE, 0) + found.get(CAUGHT, 0) + failed, failed
+
+    def call_tasks(self) -> list[str]:
+        """The names of all tasks that were called, in alphabetical order."""
+        rows = self._upkeep.ask(lambda tables: tables.all("SELECT name FROM tasks ORDER BY name"))
+        return [name for (name,) in rows]
+
+    # What the store looks up.
+
+    def known(self) -> tuple[Offsets, list[str]]:
+        """How far the file knows the journal, and the writers that it knows to have finished.
+
+        Nothing, if there is no file, or none to be trusted. Reads no journal.
+        """
+        return self._upkeep.known()
+
+    def memos(self, code: bytes, limit: int, beyond: Offsets) -> list[MemoRow]:
+        """Up to `limit` memos of the code version that were not forgotten, oldest first.
+
+        `beyond` says what need not be here: all that the journal has behind these offsets.
+        """
+        return self._upkeep.ask_covering(
+            beyond, lambda tables: selections.memos(tables, code, limit)
+        )
+
+    def memos_of(
+        self, code: bytes, keys: Sequence[bytes], beyond: Offsets
+    ) -> dict[bytes, list[MemoRow]]:
+        """The memos of each of these keys that were not forgotten, oldest first."""
+
+        def ask(tables: Tables) -> dict[bytes, list[MemoRow]]:
+            return {key: found for key in keys if (found := selections.memos_of(tables, code, key))}
+
+        return self._upkeep.ask_covering(beyond, ask)
+
+    def codes(self, digest: bytes, beyond: Offsets) -> list[Location]:
+        """Where records of this code version stand."""
+        return self._upkeep.ask_covering(
+            beyond, lambda tables: selections.located(tables, "codes", digest)
+        )
+
+    def versions(self, digest: bytes, beyond: Offsets) -> list[Location]:
+        """Where records of this set of versions stand."""
+        return self._upkeep.ask_covering(
+            beyond, lambda tables: selections.located(tables, "versions", digest)
+        )
+
+    def stored(self, digest: bytes, beyond: Offsets) -> Ref | None:
+        """Where the value of that Digest is stored in an object, as some record says."""
+        for location in self._upkeep.ask_covering(
+            beyond, lambda tables: selections.places(tables, digest)
+        ):
+            ref = self._ref_at(location, digest)
+            if ref is not None and ref.oid is not None:
+                return ref
+        return None
+
+    # Its life.
+
+    def sync(self) -> None:
+        """Whatever the journal has is in the catalog now, or in a copy of it in memory."""
+        self._upkeep.ask(lambda _: None)
+
+    def save(self, patience: float = 1.0) -> bool:
+        """Whether whatever the journal has is in the file now; nobody is harmed if not.
+
+        `patience` is for how many seconds to wait for another process that is at it.
+        """
+        return self._upkeep.save(patience)
+
+    def close(self) -> None:
+        """Nothing is open. The next question opens what it needs."""
+        self._upkeep.close()
+
+    def _users(self, digest: bytes, role: int) -> list[CallRow]:
+        where = Where("id IN (SELECT call FROM uses WHERE digest = ? AND role = ?)")
+        where.values += [digest, role]
+        return self._upkeep.ask(lambda tables: selections.calls(tables, where, "DESC", None, 0))
+
+    def _artifact(self, digest: bytes) -> ArtifactRow | None:
+        """The value as the first record tells that has it stored, else as any tells."""
+        found = None
+        for location in self._upkeep.ask(lambda tables: selections.places(tables, digest)):
+            ref = self._ref_at(location, digest)
+            if ref is not None and (found is None or ref.is_stored):
+                found = ArtifactRow(digest, ref, location)
+                if ref.is_stored:
+                    break
+        return found
+
+    def _ref_at(self, location: Location, digest: bytes) -> Ref | None:
+        """What the record there says of the value."""
+        try:
+            record = self._journal.read(location)
+        except (CorruptObject, MissingObject, OSError):
+            return None
+        if type(record) is not CallEnd:
+            return None
+        return next((ref for ref in refs_of(record) if ref.digest == digest), None)

@@ -1,0 +1,86 @@
+"""What people read of a value without decoding it: its type and a short text."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from itertools import islice
+from typing import Any
+
+LONGEST = 120
+_MOST_ITEMS = 6
+_MOST_LEVELS = 3
+_SHOWN_BITS = 256
+
+_BRACKETS: dict[type, tuple[str, str]] = {
+    list: ("[", "]"),
+    tuple: ("(", ")"),
+    dict: ("{", "}"),
+    set: ("{", "}"),
+    frozenset: ("frozenset({", "})"),
+}
+
+
+def type_name(kind: type) -> str:
+    """`int`, `numpy.ndarray`, `myproject.Model`."""
+    if kind.__module__ == "builtins":
+        return kind.__qualname__
+    return f"{kind.__module__}.{kind.__qualname__}"
+
+
+def preview(value: Any) -> str:
+    """A text of at most `LONGEST` characters. Runs no code of the value's class."""
+    return clipped(_shown(value, 0))
+
+
+def clipped(text: str) -> str:
+    """The text, its end cut off if it is long."""
+    return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
+
+
+def _shown(value: Any, level: int) -> str:
+    kind = type(value)
+    if kind in _BRACKETS:
+        return _container(value, level)
+    show = _SHOWN.get(kind)
+    if show is not None:
+        return show(value)
+    np = sys.modules.get("numpy")
+    if np is not None and kind is np.ndarray:
+        return f"{clipped(str(value.dtype))} {value.shape}"
+    if np is not None and isinstance(value, np.generic) and kind.__module__ == "numpy":
+        return clipped(str(value))
+    return type_name(kind)
+
+
+def _container(value: Any, level: int) -> str:
+    left, right = _BRACKETS[type(value)]
+    if level == _MOST_LEVELS:
+        return f"{left}…{right}" if value else left + right
+    if type(value) is dict:
+        some = [
+            f"{_shown(key, level + 1)}: {_shown(item, level + 1)}"
+            for key, item in islice(value.items(), _MOST_ITEMS)
+        ]
+    else:
+        some = [_shown(item, level + 1) for item in islice(value, _MOST_ITEMS)]
+    if len(value) <= _MOST_ITEMS:
+        return f"{left}{', '.join(some)}{right}"
+    return f"{len(value)} items: {left}{', '.join(some)}, …{right}"
+
+
+def _text(value: str | bytes | bytearray) -> str:
+    if len(value) <= LONGEST:
+        return repr(value)
+    return clipped(f"{len(value)} long: {value[:LONGEST]!r}")
+
+
+def _whole(value: int) -> str:
+    # A very long int takes for ever to write in decimal.
+    return str(value) if value.bit_length() <= _SHOWN_BITS else f"int of {value.bit_length()} bits"
+
+
+_SHOWN: dict[type, Callable[[Any], str]] = {
+    str: _text, bytes: _text, bytearray: _text, int: _whole,
+    float: repr, complex: repr, bool: repr, type(None): repr,
+}  # fmt: skip

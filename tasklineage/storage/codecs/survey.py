@@ -1,0 +1,148 @@
+"""What a container holds, found by one walk that no nesting, sharing or cycle can harm."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from itertools import chain
+from typing import Any
+
+from tasklineage.storage.codecs import arrays
+from tasklineage.storage.codecs.plain import ATOMS, CONTAINERS, DEEPEST
+
+FLAT: frozenset[type] = ATOMS | {complex}
+_ROWS: frozenset[type] = frozenset({list, tuple, dict})
+
+
+class Survey:
+    """The containers reached from `root`, an exact container, and whether they are plain.
+
+    A tuple or frozenset of atoms cannot be told from its copy: it is not listed.
+
+    Parameters
+    ----------
+    limit
+        Arrays of more bytes are parts, smaller ones belong to their container's plain content.
+    is_leaf
+        What can be a part of a tree.
+
+    Notes
+    -----
+    Breadth first, so that a container stands behind its first parent. One set operation for each
+    container, a step of Python only for elements that are no atoms.
+    """
+
+    __slots__ = "_leaves", "_parents", "_places", "boxes", "is_storable", "kinds", "nodes", "twice"
+
+    def __init__(self, root: Any, limit: int, is_leaf: Callable[[Any], bool]) -> None:
+        self.boxes: list[Any] = [root]
+        """Each container once, `root` first."""
+        self.nodes: set[int] = set()
+        """Positions in `boxes` of what plain content cannot hold: shared, part of a cycle, nested
+        too deeply, holding a part, or holding one of these. Empty: all of it is plain."""
+        self.kinds: set[type] = set()
+        """The exact types of everything inside."""
+        self.twice: set[int] = set()
+        """`id` of each leaf that is met more than once and must stay one object."""
+        self._parents = [-1]
+        self._places = {id(root): 0}
+        self._leaves: dict[int, int] = {}
+        self.is_storable = self._walk(limit, is_leaf)
+        """False if there is something inside that only pickle can store."""
+
+    def _walk(self, limit: int, is_leaf: Callable[[Any], bool]) -> bool:
+        depth, level_end = 0, 1
+        for at, box in enumerate(self.boxes):
+            if at == level_end:
+                depth, level_end = depth + 1, len(self.boxes)
+            held = _kinds(box)
+            self.kinds |= held
+            if held <= FLAT:
+                continue
+            for item in elements(box):
+                kind = type(item)
+                if kind in FLAT:
+                    continue
+                if kind in CONTAINERS:
+                    self._meet_container(item, kind, at)
+                elif arrays.is_scalar(item):
+                    continue
+                elif not is_leaf(item):
+                    return False
+                else:
+                    self._meet_leaf(item, at, limit)
+        if depth >= DEEPEST - 2:
+            self._mark_deep()
+        self._spread()
+        return True
+
+    def _meet_container(self, item: Any, kind: type, at: int) -> None:
+        if (kind is tuple or kind is frozenset) and FLAT.issuperset(map(type, item)):
+            self.kinds.update(map(type, item))
+            return
+        end = len(self.boxes)
+        place = self._places.setdefault(id(item), end)
+        if place == end:
+            self.boxes.append(item)
+            self._parents.append(at)
+        else:
+            self.nodes.update((place, at))
+
+    def _meet_leaf(self, item: Any, at: int, limit: int) -> None:
+        first = self._leaves.get(id(item))
+        if first is not None:
+            self.twice.add(id(item))
+            self.nodes.update((first, at))
+            return
+        self._leaves[id(item)] = at
+        if not arrays.is_array(item) or item.nbytes > limit:
+            self.nodes.add(at)
+
+    def _mark_deep(self) -> None:
+        """Make nodes of those with too many levels below them."""
+        heights = [0] * len(self.boxes)
+        for at in range(len(heights) - 1, 0, -1):
+            parent = self._parents[at]
+            heights[parent] = max(heights[parent], heights[at] + 1)
+        self.nodes |= {at for at, height in enumerate(heights) if height >= DEEPEST - 2}
+
+    def _spread(self) -> None:
+        """Make nodes of those that hold a node."""
+        if self.nodes:
+            for at in range(len(self.boxes) - 1, 0, -1):
+                if at in self.nodes:
+                    self.nodes.add(self._parents[at])
+
+
+def flat_kinds(value: Any) -> set[type] | None:
+    """The exact types inside of a container that a glance shows to be plain; None for others.
+
+    It holds atoms only, or is a table: lists, tuples or dicts of atoms, none of them twice. This
+    takes no step of Python for a row, so that the rows of a file cost little more than packing.
+    """
+    held = _kinds(value)
+    if held <= FLAT:
+        return held
+    if type(value) is dict and not FLAT.issuperset(map(type, value)):
+        return None
+    rows = value.values() if type(value) is dict else value
+    kinds = set(map(type, rows))
+    if len(kinds) > 1 or not kinds <= _ROWS:
+        return None
+    inside = set(map(type, chain.from_iterable(rows)))
+    if kinds == {dict}:
+        inside.update(map(type, chain.from_iterable(map(dict.values, rows))))
+    if not inside <= FLAT or len(set(map(id, rows))) < len(rows):
+        return None
+    return held | inside
+
+
+def elements(box: Any) -> Iterable[Any]:
+    """What a container holds directly, the keys of a dict included."""
+    return chain(box, box.values()) if type(box) is dict else box
+
+
+def _kinds(box: Any) -> set[type]:
+    held = set(map(type, box))
+    if type(box) is dict:
+        held.update(map(type, box.values()))
+    return held

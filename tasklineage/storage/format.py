@@ -1,0 +1,167 @@
+"""The format file of a local store: what tells a folder that is a store from one that is not.
+
+    tasklineage store
+    version 1
+    hash xxh3-128
+    checksum 27fec87b7e2fa922
+
+The last line is xxh3-64 of the lines before it. The content follows from the version alone, so
+that any number of processes may create one store at once: each puts the same file in place.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import xxhash
+
+from tasklineage.errors import StoreError, StoreNotFound
+
+NAME = "tasklineage store"
+VERSION = 1
+HASH = "xxh3-128"
+FILE = "format"
+PARTS = ("journal", "objects")
+"""What only a store has: a folder with one of these and no format file has lost it."""
+_FOLDER_MODE = 0o700
+_READABLE = 4_096
+
+
+def content(version: int = VERSION, algorithm: str = HASH) -> bytes:
+    """What the format file of a store of that version holds."""
+    lines = f"{NAME}\nversion {version}\nhash {algorithm}\n".encode()
+    return lines + f"checksum {xxhash.xxh3_64_hexdigest(lines)}\n".encode()
+
+
+def open_folder(root: Path, *, read_only: bool = False, create: bool = True) -> bool:
+    """Whether the store at `root` can be written; with `create` it is made where there is none.
+
+    Any number of processes may do this at once.
+
+    Raises
+    ------
+    StoreNotFound
+        There is no store, and it cannot or shall not be made.
+    StoreError
+        It is a store of a newer version, its format file is missing or damaged, or the folder
+        could not be made.
+    """
+    found = _read_format(root)
+    if found is None:
+        if read_only or not create:
+            raise StoreNotFound(f"there is no store at {root}")
+        _create(root)
+    else:
+        check(found, root)
+    return not read_only and os.access(root, os.W_OK | os.X_OK)
+
+
+def check(found: bytes, root: Path) -> None:
+    """Nothing, if this is the content of a format file that this version can read.
+
+    Raises
+    ------
+    StoreError
+        It is not; the message says what to do.
+    """
+    body, mark, checksum = found.rpartition(b"checksum ")
+    if not mark or checksum != f"{xxhash.xxh3_64_hexdigest(body)}\n".encode():
+        raise StoreError(f"{root / FILE} is damaged. {_remedy(root)}")
+    fields = dict(line.partition(" ")[::2] for line in body.decode().splitlines()[1:])
+    version, algorithm = fields.get("version", ""), fields.get("hash", "")
+    if version != str(VERSION) or algorithm != HASH:
+        raise StoreError(
+            f"the store at {root} has format version {version} with {algorithm}, and this "
+            f"tasklineage reads version {VERSION} with {HASH}: upgrade tasklineage, or use "
+            "another store"
+        )
+
+
+def _read_format(root: Path) -> bytes | None:
+    """The bytes of the format file; None where there is no store.
+
+    Raises
+    ------
+    StoreError
+        The file is missing though the rest of a store is there, or it cannot be read.
+    """
+    found = _read(root)
+    if found is None and _has_parts(root):
+        # Its creator writes the format file before anything else: look again, it may be there now.
+        found = _read(root)
+        if found is None:
+            raise StoreError(f"the store at {root} has lost its format file. {_remedy(root)}")
+    return found
+
+
+def _read(root: Path) -> bytes | None:
+    try:
+        descriptor = os.open(root / FILE, os.O_RDONLY)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise _failed("read the store at", root, error) from error
+    try:
+        return os.read(descriptor, _READABLE)
+    except OSError as error:
+        raise _failed("read the format file of the store at", root, error) from error
+    finally:
+        os.close(descriptor)
+
+
+def _has_parts(root: Path) -> bool:
+    return any(os.path.isdir(root / part) for part in PARTS)
+
+
+def _create(root: Path) -> None:
+    """Make the folder, its format file, and a .gitignore that keeps it out of a working tree."""
+    try:
+        _make_folder(root)
+        _put(root / FILE, content())
+        if not os.path.exists(root / ".gitignore"):
+            _put(root / ".gitignore", b"*\n")
+    except OSError as error:
+        raise _failed("create a store at", root, error) from error
+
+
+def _make_folder(root: Path) -> None:
+    os.makedirs(root.parent, exist_ok=True)
+    try:
+        os.mkdir(root, _FOLDER_MODE)
+    except FileExistsError:
+        if not os.path.isdir(root):
+            raise
+
+
+def _put(path: Path, written: bytes) -> None:
+    """The file is there whole, or not at all; another process may put the same one at once."""
+    temporary = path.with_name(f".{path.name}.{os.urandom(8).hex()}")
+    mode = os.stat(path.parent).st_mode & 0o666
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    try:
+        try:
+            os.write(descriptor, written)
+        finally:
+            os.close(descriptor)
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def _remedy(root: Path) -> str:
+    return (
+        "Nothing else of the store need be lost: restore this file from a backup, or copy the file "
+        f"`{FILE}` of any other store of the same version to {root / FILE}; a new store made by "
+        f"this tasklineage has version {VERSION}"
+    )
+
+
+def _failed(what: str, root: Path, error: OSError) -> StoreError:
+    reason = error.strerror or str(error)
+    return StoreError(
+        f"cannot {what} {root}: {reason}. Choose another place with `tl.configure(store=...)` or "
+        "the environment variable TASKLINEAGE_STORE",
+        errno=error.errno,
+    )

@@ -1,0 +1,181 @@
+"""Records of the journal as rows of the catalog.
+
+Pure bookkeeping: `Rows` is fed frames and hands out rows; it reads and writes nothing itself.
+Numbers stand for what is long and repeats: runs, tasks, segments. They come from mappings that
+whoever owns the tables supplies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeAlias
+
+import msgpack
+
+from tasklineage.storage import records
+from tasklineage.storage.records import KIND_OF, RUNNING, CallBegin, CallEnd, Forget
+
+Place: TypeAlias = tuple[int, int, int]
+"""Where a record is: the number of its segment, its offset, its length."""
+Row: TypeAlias = tuple[Any, ...]
+
+HIT = "hit"
+OUTPUT, ARGUMENT = 0, 1
+"""The roles in which a call uses a digest."""
+
+_ENDED = KIND_OF[CallEnd]
+_END_FIELDS = len(CallEnd._fields)
+_unpack = msgpack.unpackb
+
+
+class Rows:
+    """The rows that some frames amount to, coalesced: the begin and the end of one call,
+    both met, make one row.
+
+    Parameters
+    ----------
+    runs, tasks
+        The number of a run's id and of a task's name; asking for a new one assigns it.
+    """
+
+    def __init__(self, runs: Mapping[bytes, int], tasks: Mapping[str, int]) -> None:
+        self._runs = runs
+        self._tasks = tasks
+        self._begun: dict[bytes, tuple[bytes, Place]] = {}
+        self._begun_again: list[tuple[bytes, Place]] = []
+        self._calls: dict[bytes, Row] = {}
+        self.run_begins: list[Row] = []
+        self.run_ends: list[Row] = []
+        self.tags: list[Row] = []
+        self.memos: list[Row] = []
+        self.uses: list[Row] = []
+        self.codes: list[Row] = []
+        self.versions: list[Row] = []
+        self.forgotten: list[Row] = []
+        self._adders: dict[int, Callable[[bytes, Place], None]] = {
+            1: self._run_begin,
+            2: self._run_end,
+            3: self._run_tags,
+            4: self._call_begin,
+            5: self._call_end,
+            6: self._hit,
+            7: self._code,
+            8: self._versions,
+            9: self._forget,
+        }
+
+    def add(self, segment: int, frames: Iterable[tuple[int, int, int, bytes]]) -> None:
+        """Frames of one segment: offset, length, kind and payload of each.
+
+        A record that is not understood makes no row: `fsck` names it.
+        """
+        adders = self._adders
+        for offset, length, kind, payload in frames:
+            adder = adders.get(kind)
+            if adder is not None:
+                try:
+                    adder(payload, (segment, offset, length))
+                except (ValueError, TypeError, IndexError):
+                    continue
+
+    def calls(self) -> list[Row]:
+        """A row for each call, in the order of their ids."""
+        for payload, place in (*self._begun.values(), *self._begun_again):
+            try:
+                begun: CallBegin = records.decode(KIND_OF[CallBegin], payload)
+            except ValueError:
+                continue
+            self._keep(
+                (
+                    begun.id, self._runs[begun.run], begun.parent, self._tasks[begun.task],
+                    begun.key, begun.started, None, RUNNING, None, *place,
+                )
+            )  # fmt: skip
+        self._begun, self._begun_again = {}, []
+        return [self._calls[id] for id in sorted(self._calls)]
+
+    def _keep(self, row: Row) -> None:
+        """Of all rows of one call the newest end stays, else the newest begin."""
+        known = self._calls.get(row[0])
+        if known is None or _age(known) <= _age(row):
+            self._calls[row[0]] = row
+
+    def _call_begin(self, payload: bytes, place: Place) -> None:
+        # An array of 8 whose first element is 16 bytes: the id stands at 3. Its end mostly follows
+        # in the same batch and says all of this again, so most begins are never decoded.
+        id = payload[3:19]
+        if id in self._begun:  # its worker was lost, and another one has begun it anew
+            self._begun_again.append(self._begun[id])
+        self._begun[id] = (payload, place)
+
+    def _call_end(self, payload: bytes, place: Place) -> None:
+        fields = _unpack(payload, use_list=False, strict_map_key=False)
+        if len(fields) < _END_FIELDS:
+            fields = CallEnd(*fields)
+        id, run, parent, task, code, key, started, _, status, ended, memo = fields[:11]
+        output, arguments, edges = fields[11:14]
+        self._begun.pop(id, None)
+        row = (
+            id, self._runs[run], parent, self._tasks[task], key, started, ended, status, None,
+            *place,
+        )  # fmt: skip
+        if id in self._calls:
+            self._keep(row)
+        else:
+            self._calls[id] = row
+        if memo:
+            self.memos.append((code, key, ended, *place))
+        uses = self.uses
+        if output is not None:
+            uses.append((output[0], OUTPUT, id))
+        for argument in arguments:
+            uses.append((argument[1][0], ARGUMENT, id))
+        for edge in edges:
+            if len(edge) > 3 and edge[3]:
+                uses.append((edge[3], ARGUMENT, id))
+
+    def _hit(self, payload: bytes, place: Place) -> None:
+        id, run, parent, task, key, producer, at = _unpack(
+            payload, use_list=False, strict_map_key=False
+        )[:7]
+        self._calls[id] = (
+            id, self._runs[run], parent, self._tasks[task], key, at, at, HIT, producer, *place,
+        )  # fmt: skip
+
+    def _run_begin(self, payload: bytes, place: Place) -> None:
+        run: records.RunBegin = records.decode(1, payload)
+        number = self._runs[run.id]
+        self.run_begins.append(
+            (run.name, run.parent, run.namespace, run.user, run.host, run.started, *place, number)
+        )
+        self._tag(number, run.tags, run.started, present=True)
+
+    def _run_end(self, payload: bytes, place: Place) -> None:
+        end: records.RunEnd = records.decode(2, payload)
+        self.run_ends.append((end.status, end.ended, *place, self._runs[end.id]))
+
+    def _run_tags(self, payload: bytes, place: Place) -> None:
+        tags: records.RunTags = records.decode(3, payload)
+        number = self._runs[tags.id]
+        self._tag(number, tags.removed, tags.at, present=False)
+        self._tag(number, tags.added, tags.at, present=True)
+
+    def _tag(self, run: int, tags: tuple[str, ...], at: float, *, present: bool) -> None:
+        self.tags.extend((run, tag, at, rank, present) for rank, tag in enumerate(tags))
+
+    def _code(self, payload: bytes, place: Place) -> None:
+        code: records.Code = records.decode(7, payload)
+        self.codes.append((code.digest, *place))
+
+    def _versions(self, payload: bytes, place: Place) -> None:
+        versions: records.Versions = records.decode(8, payload)
+        self.versions.append((versions.digest, *place))
+
+    def _forget(self, payload: bytes, place: Place) -> None:
+        forget: Forget = records.decode(9, payload)
+        self.forgotten.append((forget.key, forget.at))
+
+
+def _age(row: Row) -> tuple[float, float, int]:
+    """What of several rows of one call the greatest wins by: end, begin, offset."""
+    return (-1.0 if row[6] is None else row[6], row[5], row[10])

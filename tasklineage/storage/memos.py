@@ -1,0 +1,104 @@
+"""Which record answers a key: the index of memos in the memory of this process.
+
+It says where to look and is never believed: whoever finds a memo here reads the record. What the
+catalog has is loaded for one code version at a time, when its first key is asked for.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+
+from tasklineage.storage import forks
+from tasklineage.storage.catalog import Catalog, MemoRow
+from tasklineage.storage.frames import Location
+from tasklineage.storage.tables import Offsets
+
+MANY = 20_000
+"""Memos of a code version that are loaded at once; where there are more, each key is asked for."""
+
+Memo = tuple[float, Location]
+"""When the call ended, and where its record stands. The greatest of a key is the newest."""
+
+
+class Memos:
+    """The newest memo of each key that was not forgotten. Any thread may call.
+
+    `newest` is complete for the keys of a code version that is in `loaded`; `prepare` makes it so.
+    Both are there to be read directly, where a call costs more than the look-up.
+    """
+
+    def __init__(self, catalog: Catalog) -> None:
+        self.mutex = threading.Lock()
+        self.newest: dict[bytes, Memo] = {}
+        self.loaded: set[bytes] = set()
+        self._catalog = catalog
+        self._beyond: Offsets = {}
+        self._forgotten: dict[bytes, float] = {}
+        self._large: set[bytes] = set()
+        forks.register(self)
+
+    def after_fork(self) -> None:
+        """In a forked child: all of it is as good as in the parent."""
+
+    def begin(self, beyond: Offsets) -> None:
+        """Forget everything. From now on all that stands behind these offsets will be added."""
+        with self.mutex:
+            self._beyond = beyond
+            self.newest.clear()
+            self.loaded.clear()
+            self._forgotten.clear()
+            self._large.clear()
+
+    def add(self, key: bytes, ended: float, location: Location) -> None:
+        """A memo of that key ended then and has its record there."""
+        memo = (ended, location)
+        known = self.newest.get(key)
+        if known is None or known < memo:
+            self.newest[key] = memo
+            if self._forgotten and ended < self._forgotten.get(key, ended):
+                self.newest.pop(key, None)
+
+    def forget(self, key: bytes, at: float) -> None:
+        """Memos of that key that ended before `at` do not answer."""
+        self._forgotten[key] = max(at, self._forgotten.get(key, at))
+        known = self.newest.get(key)
+        if known is not None and known[0] < at:
+            self.newest.pop(key, None)
+
+    def prepare(self, code: bytes, keys: Sequence[bytes]) -> None:
+        """What `newest` says of these keys, whose code version that is, is all there is.
+
+        Of a code version with very many memos, a key that has one already is not looked for.
+        """
+        if code not in self.loaded:
+            self._load(code, [key for key in keys if key not in self.newest])
+
+    def replace(self, code: bytes, key: bytes, damaged: Memo) -> Memo | None:
+        """The newest memo of the key that is older than this one, whose record is damaged."""
+        if self.newest.get(key) == damaged:
+            self.newest.pop(key, None)
+        older: Memo | None = None
+        if self._beyond:
+            with self.mutex:
+                rows = self._catalog.memos_of(code, (key,), self._beyond).get(key, [])
+            older = max((row[1:] for row in rows if row[1:] < damaged), default=None)
+        if older is not None:
+            self.add(key, *older)
+        return self.newest.get(key)
+
+    def _load(self, code: bytes, keys: Sequence[bytes]) -> None:
+        """Add what the catalog has: all of the code version, or if that is much, of these keys."""
+        with self.mutex:
+            rows: list[MemoRow] = []
+            if self._beyond and code not in self._large and code not in self.loaded:
+                rows = self._catalog.memos(code, MANY + 1, self._beyond)
+                if len(rows) > MANY:
+                    self._large.add(code)
+            if code in self._large:
+                found = self._catalog.memos_of(code, keys, self._beyond)
+                rows = [row for some in found.values() for row in some]
+            for row in rows:
+                self.add(*row)
+            if code not in self._large:
+                self.loaded.add(code)

@@ -1,0 +1,168 @@
+"""The layout of an object: a header and buffers as one sequence of bytes.
+
+    offset  size  content
+    0       8     magic, `MAGIC`
+    8       2     version of this layout, 1
+    10      2     flags, 0
+    12      4     length of the header, n
+    16      32    reserved for a MAC, zeros
+    48      n     the header: a msgpack array of codec, type, meta, children, lengths of the buffers
+    ...           each buffer, at the next multiple of 64 bytes, the gap filled with zeros
+
+All numbers are little endian. Nothing follows the last buffer. docs/parts/store-objects.md says
+the same for readers of other languages. Nothing here reads or writes a file.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple, TypeAlias
+
+import msgpack
+
+MAGIC = b"\x89TLOBJ\r\n"
+VERSION = 1
+ALIGNMENT = 64
+
+_PREAMBLE = struct.Struct("<8sHHI32s")
+_SMALL_PIECE = 64 * 1024
+_LEAST_BLOCK = 1 << 20
+
+
+class NewerLayout(Exception):
+    """An object of a layout that this version does not know."""
+
+
+class Chunked(NamedTuple):
+    """A buffer made piece by piece while it is written, for what is nowhere in one piece."""
+
+    nbytes: int
+    chunks: Callable[[], Iterable[Any]]
+    """Yields bytes-like pieces; each is used up before the next is asked for."""
+
+
+Buffer: TypeAlias = bytes | bytearray | memoryview | Chunked
+
+
+class Header(NamedTuple):
+    """What an object says about its buffers."""
+
+    codec: str
+    type: str
+    """The qualified type of the value, for people."""
+    meta: Any = None
+    """What the codec needs besides the buffers; anything that msgpack can hold."""
+    children: Sequence[bytes] = ()
+    """Ids of the objects that this one refers to."""
+
+
+class StoredObject(NamedTuple):
+    """An object as read: its buffers are writable and belong to the reader alone."""
+
+    header: Header
+    buffers: list[memoryview]
+
+
+def laid_out(header: Header, buffers: Sequence[Buffer]) -> tuple[int, Iterator[Any]]:
+    """The size of the object, and its bytes from beginning to end in pieces."""
+    views = [_flat(buffer) for buffer in buffers]
+    lengths = [view.nbytes for view in views]
+    front = _front(header, lengths)
+    size = len(front)
+    for length in lengths:
+        size = _aligned(size) + length
+    return size, _pieces(front, views)
+
+
+def in_blocks(pieces: Iterable[Any]) -> Iterator[Any]:
+    """The same bytes in pieces fit for one system call: small ones joined, large ones divided.
+
+    Whoever waits for the interpreter lock after each call waits a number of times that does not
+    grow with the size.
+    """
+    small = bytearray()
+    for piece in pieces:
+        if len(piece) < _SMALL_PIECE:
+            small += piece
+            if len(small) < _LEAST_BLOCK:
+                continue
+        if small:
+            yield small
+            small = bytearray()
+        if len(piece) >= _SMALL_PIECE:
+            step = max(_LEAST_BLOCK, len(piece) // 8)
+            for start in range(0, len(piece), step):
+                yield piece[start : start + step]
+    if small:
+        yield small
+
+
+def parse(content: memoryview) -> StoredObject:
+    """The parts of an object.
+
+    Raises
+    ------
+    ValueError, TypeError, struct.error
+        It is none. No length is believed beyond the size of the content.
+    NewerLayout
+        It is one of a later version.
+    """
+    magic, version, _flags, length, _mac = _PREAMBLE.unpack_from(content)
+    if magic != MAGIC:
+        raise ValueError("no object")
+    if version != VERSION:
+        raise NewerLayout(f"an object of layout {version}")
+    end = _PREAMBLE.size + length
+    packed = content[_PREAMBLE.size : end]
+    codec, kind, meta, children, lengths = msgpack.unpackb(
+        packed, strict_map_key=False, unicode_errors="surrogatepass"
+    )
+    if type(codec) is not str or type(kind) is not str or set(map(type, lengths)) - {int}:
+        raise TypeError("a header of other types")
+    if any(type(child) is not bytes or len(child) != 16 for child in children):
+        raise TypeError("a child that is no id")
+    buffers, offset = [], end
+    for count in lengths:
+        start = _aligned(offset)
+        offset = start + count
+        if count < 0 or offset > len(content):
+            raise ValueError("a buffer ends behind the file")
+        buffers.append(content[start:offset])
+    if offset != len(content):
+        raise ValueError("bytes behind the last buffer")
+    return StoredObject(Header(codec, kind, meta, tuple(children)), buffers)
+
+
+def _flat(buffer: Buffer) -> memoryview | Chunked:
+    """The bytes of a buffer of any item size."""
+    if isinstance(buffer, Chunked):
+        return buffer
+    view = memoryview(buffer)
+    return view if view.format == "B" and view.ndim == 1 else view.cast("B")
+
+
+def _aligned(offset: int) -> int:
+    return -(-offset // ALIGNMENT) * ALIGNMENT
+
+
+def _front(header: Header, lengths: list[int]) -> bytes:
+    """Everything in front of the first buffer's gap."""
+    packed: bytes = msgpack.packb(
+        [header.codec, header.type, header.meta, list(header.children), lengths],
+        unicode_errors="surrogatepass",
+    )
+    return _PREAMBLE.pack(MAGIC, VERSION, 0, len(packed), bytes(32)) + packed
+
+
+def _pieces(front: bytes, views: Sequence[memoryview | Chunked]) -> Iterator[Any]:
+    yield front
+    offset = len(front)
+    for view in views:
+        start = _aligned(offset)
+        yield bytes(start - offset)
+        if isinstance(view, Chunked):
+            yield from (memoryview(chunk) for chunk in view.chunks())
+        else:
+            yield view
+        offset = start + view.nbytes

@@ -1,0 +1,416 @@
+"""Objects: immutable files named by the hash of their own bytes.
+
+`ObjectId`, the name, is xxh3-128 over the whole file (`object_layout` says what is in it), so that
+whether a file is what was written can be told without decoding it.
+
+A file is written under a name of its own in `objects/tmp`, and renamed when it is complete: a
+reader sees all of it or nothing. Nobody opens an object for writing afterwards, so a private map
+of it (copy on write) stays what it was for as long as somebody holds it.
+"""
+
+from __future__ import annotations
+
+import errno
+import mmap
+import os
+import struct
+import sys
+import time
+import weakref
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, TypeAlias
+
+import xxhash
+
+from tasklineage.errors import CorruptObject, MissingObject, StoreError, StoreReadOnly
+from tasklineage.storage.modes import make_folder
+from tasklineage.storage.object_layout import (
+    Buffer,
+    Header,
+    NewerLayout,
+    StoredObject,
+    in_blocks,
+    laid_out,
+    parse,
+)
+
+MAPPED_FROM = 256 * 1024
+"""Files up to this size are read, and verified at every read; larger ones are mapped."""
+STALE_AFTER = 24 * 3600.0
+
+_LEAST_READ = 1 << 20
+_MOST_READ = 1 << 24
+_RACY = 2_000_000_000  # ns; the coarsest time stamps of the file systems in use
+_MAP_OPTIONS: dict[str, bool] = {"trackfd": False} if sys.version_info >= (3, 13) else {}
+_FEW_MAPS = 16
+_MOST_MAPS = 16_384  # Linux allows a process 65,530 maps of all kinds
+_READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
+_MOST_REMEMBERED = 100_000
+
+StatKey: TypeAlias = tuple[int, int, int, int]
+"""(device, inode, size, ctime in ns): changes whenever the file does."""
+
+
+class Objects:
+    """The objects of the store at `root`.
+
+    May be used from any thread and after a fork; nothing is kept open. `put` is atomic: another
+    process sees the whole object or none.
+
+    Parameters
+    ----------
+    is_verified, note_verified
+        A memory of verifications that outlives the process: whether the file of this id with this
+        `StatKey` was verified before, and that it was now. Without them this instance remembers.
+    """
+
+    def __init__(
+        self,
+        root: str | os.PathLike[str],
+        *,
+        durability: str = "process",
+        read_only: bool = False,
+        is_verified: Callable[[bytes, StatKey], bool] | None = None,
+        note_verified: Callable[[bytes, StatKey], None] | None = None,
+    ) -> None:
+        self.root = os.path.abspath(root)
+        self.read_only = read_only
+        self._is_durable = durability == "power"
+        self._mode = _mode(self.root) & 0o666
+        self._is_verified = is_verified
+        self._note_verified = note_verified
+        self._verified: dict[bytes, StatKey] = {}
+
+    def path(self, oid: bytes) -> str:
+        """Where the object is, or would be."""
+        name = oid.hex()
+        return f"{self.root}/objects/{name[:2]}/{name[2:]}"
+
+    def has(self, oid: bytes) -> bool:
+        """Whether there is a file of that id; its bytes are not looked at."""
+        return _size(self.path(oid)) is not None
+
+    def put(self, header: Header | Sequence[Any], buffers: Sequence[Buffer]) -> bytes:
+        """The id of the object with this header and these buffers, which is stored now.
+
+        An object that is there with the right size is left as it is.
+
+        Raises
+        ------
+        StoreError
+            It could not be written; `errno` says why. Nothing of it is left behind.
+
+        Notes
+        -----
+        Large buffers are hashed and written in place, never copied. With `durability="power"` the
+        file and its folder are on the disk before this returns.
+        """
+        if self.read_only:
+            raise StoreReadOnly(f"the store at {self.root} was opened read-only")
+        try:
+            return self._put(Header(*header), buffers)
+        except OSError as error:
+            kind = StoreReadOnly if error.errno in _READ_ONLY else StoreError
+            reason = error.strerror or error
+            raise kind(
+                f"cannot write an object into {self.root}: {reason}", errno=error.errno
+            ) from error
+
+    def open(self, oid: bytes) -> StoredObject:
+        """The object of that id, verified.
+
+        Raises
+        ------
+        MissingObject
+            There is none.
+        CorruptObject
+            Its bytes are not what was written. The file has been moved to `quarantine/`.
+        StoreError
+            It could not be read.
+
+        Notes
+        -----
+        Large objects are mapped copy-on-write: their buffers are writable, cost no memory until
+        touched, and what is written to them never reaches the file. A large object is verified at
+        its first read per `StatKey`, a small one at every read.
+        """
+        path = self.path(oid)
+        try:
+            descriptor = os.open(path, os.O_RDONLY)
+        except FileNotFoundError:
+            raise MissingObject(f"the store has no object {oid.hex()}", oid=oid) from None
+        except OSError as error:
+            raise _unreadable(path, error) from error
+        try:
+            return self._open(oid, path, descriptor)
+        except NewerLayout as error:
+            raise StoreError(f"{path}: {error}; install a newer tasklineage") from error
+        except OSError as error:
+            raise _unreadable(path, error) from error
+        finally:
+            os.close(descriptor)
+
+    def remove_stale(self, age: float = STALE_AFTER) -> int:
+        """The number of unfinished files removed: those not written to for `age` seconds.
+
+        They belong to writers that were killed; a living one writes far more often.
+        """
+        folder, removed = f"{self.root}/objects/tmp", 0
+        oldest = time.time() - age
+        for name in _names(folder):
+            path = f"{folder}/{name}"
+            try:
+                if os.stat(path).st_mtime < oldest:
+                    os.unlink(path)
+                    removed += 1
+            except FileNotFoundError:  # its writer was alive after all
+                continue
+        return removed
+
+    def _put(self, header: Header, buffers: Sequence[Buffer]) -> bytes:
+        size, pieces = laid_out(header, buffers)
+        temporary, descriptor = self._create()
+        try:
+            try:
+                oid = _write(descriptor, pieces, size)
+                if self._is_durable:
+                    os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+            self._publish(temporary, oid, size)
+        except BaseException:
+            _remove(temporary)
+            raise
+        return oid
+
+    def _create(self) -> tuple[str, int]:
+        """A new file that is this call's alone, and its descriptor."""
+        folder = f"{self.root}/objects/tmp"
+        path = f"{folder}/{os.getpid():x}-{os.urandom(8).hex()}"
+        flags, mode = os.O_WRONLY | os.O_CREAT | os.O_EXCL, self._mode
+        try:
+            descriptor = os.open(path, flags, mode)
+        except FileNotFoundError:
+            self._make_folder(folder)
+            descriptor = os.open(path, flags, mode)
+        if mode & 0o066:  # the umask must not take away what the root grants
+            os.fchmod(descriptor, mode)
+        return path, descriptor
+
+    def _publish(self, temporary: str, oid: bytes, size: int) -> None:
+        """Give the finished file its name, unless an equal one has it."""
+        path = self.path(oid)
+        folder = os.path.dirname(path)
+        if _size(path) == size:
+            os.unlink(temporary)
+            if self._is_durable:  # whoever wrote it may have promised less
+                _sync(path)
+        else:
+            try:
+                os.replace(temporary, path)
+            except FileNotFoundError:
+                self._make_folder(folder)
+                os.replace(temporary, path)
+        if self._is_durable:
+            _sync(folder)
+            _sync(os.path.dirname(folder))
+
+    def _make_folder(self, folder: str) -> None:
+        """A folder below the root, and those above it, with the mode of the root."""
+        parent = os.path.dirname(folder)
+        if parent != self.root and not os.path.isdir(parent):
+            self._make_folder(parent)
+        make_folder(Path(folder))
+        if self._is_durable:
+            _sync(parent)
+
+    def _open(self, oid: bytes, path: str, descriptor: int) -> StoredObject:
+        status = os.fstat(descriptor)
+        size = status.st_size
+        if size < MAPPED_FROM:
+            content = _read(descriptor, size)
+            intact = xxhash.xxh3_128_digest(content) == oid
+        else:
+            intact = self._verify(oid, descriptor, status)
+            content = _map(descriptor, size) if intact else memoryview(b"")
+        if intact:
+            try:
+                return parse(content)
+            except (ValueError, TypeError, struct.error):
+                pass  # whole, and yet no object: nobody here wrote it
+        raise self._corrupt(oid, path, status.st_ino)
+
+    def _verify(self, oid: bytes, descriptor: int, status: os.stat_result) -> bool:
+        """Whether the bytes hash to the id, now or when these same bytes were verified before."""
+        key = (status.st_dev, status.st_ino, status.st_size, status.st_ctime_ns)
+        if self._verified.get(oid) == key:
+            return True
+        if self._is_verified is not None and self._is_verified(oid, key):
+            return True
+        # Within one tick of the clock a file can change twice and keep its times.
+        settled = time.time_ns() - status.st_ctime_ns > _RACY
+        if _digest(descriptor, status.st_size) != oid:
+            return False
+        if settled:
+            if len(self._verified) >= _MOST_REMEMBERED:
+                self._verified.clear()
+            self._verified[oid] = key
+            if self._note_verified is not None:
+                self._note_verified(oid, key)
+        return True
+
+    def _corrupt(self, oid: bytes, path: str, inode: int) -> CorruptObject:
+        """The error to raise; the file is out of the way, so that it can be written again."""
+        place = None if self.read_only else self._quarantine(path, inode)
+        where = f"; it is now {place}" if place else ""
+        return CorruptObject(
+            f"object {oid.hex()} is not what was written{where}", oid=oid, path=place or path
+        )
+
+    def _quarantine(self, path: str, inode: int) -> str | None:
+        """Where the bad file went; None if it could not be moved or has been replaced since."""
+        folder = f"{self.root}/quarantine"
+        name = "".join(path.rsplit("/", 2)[1:])
+        place = f"{folder}/{name}-{os.urandom(4).hex()}"
+        try:
+            if not os.path.isdir(folder):
+                self._make_folder(folder)
+            os.rename(path, place)
+            if os.stat(place).st_ino != inode:
+                # Somebody has written it again since we opened it: give the good one back.
+                os.replace(place, path)
+                return None
+        except OSError:
+            return None
+        return place
+
+
+class _Maps:
+    """The maps alive that each hold a descriptor of this process (Python before 3.13)."""
+
+    alive: ClassVar[set[weakref.ref[mmap.mmap]]] = set()
+
+    @classmethod
+    def has_room(cls) -> bool:
+        """Whether one more leaves the process most of its descriptors."""
+        count = len(cls.alive)
+        if _MAP_OPTIONS or count < _FEW_MAPS:
+            return count < _MOST_MAPS
+        import resource
+
+        return count < min(resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 4, _MOST_MAPS)
+
+    @classmethod
+    def add(cls, one: mmap.mmap) -> None:
+        cls.alive.add(weakref.ref(one, cls.alive.discard))
+
+
+def _mode(root: str) -> int:
+    try:
+        return os.stat(root).st_mode
+    except FileNotFoundError:
+        return 0o700
+
+
+def _size(path: str) -> int | None:
+    try:
+        return os.stat(path).st_size
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def _names(folder: str) -> list[str]:
+    try:
+        return os.listdir(folder)
+    except FileNotFoundError:
+        return []
+
+
+def _remove(path: str) -> None:
+    try:
+        os.unlink(path)
+    except OSError:  # the error under way matters more
+        return
+
+
+def _sync(path: str) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _unreadable(path: str, error: OSError) -> StoreError:
+    return StoreError(f"cannot read {path}: {error.strerror or error}", errno=error.errno)
+
+
+def _write(descriptor: int, pieces: Iterable[Any], size: int) -> bytes:
+    """xxh3-128 of what was written."""
+    hasher, written = xxhash.xxh3_128(), 0
+    for block in in_blocks(pieces):
+        hasher.update(block)
+        _write_all(descriptor, block)
+        written += len(block)
+    if written != size:
+        raise ValueError(f"the buffers of an object have {written - size:+} bytes of what they say")
+    return hasher.digest()
+
+
+def _write_all(descriptor: int, block: Any) -> None:
+    done = os.write(descriptor, block)
+    while done < len(block):
+        count = os.write(descriptor, memoryview(block)[done:])
+        if count <= 0:
+            raise OSError(errno.EIO, "the system writes nothing and gives no reason")
+        done += count
+
+
+def _read(descriptor: int, size: int) -> memoryview:
+    """The whole file in memory of its own; shorter if the file is."""
+    content = memoryview(bytearray(size))
+    return content[: _fill(descriptor, content)]
+
+
+def _fill(descriptor: int, content: memoryview) -> int:
+    """The number of bytes read into `content` from where the descriptor stands."""
+    done = 0
+    while done < len(content):
+        count = os.readv(descriptor, [content[done:]])
+        if count == 0:
+            break
+        done += count
+    return done
+
+
+def _digest(descriptor: int, size: int) -> bytes:
+    """xxh3-128 of the file from here to its end, whatever its size has become.
+
+    It is read, not mapped: a bad sector is an error here, and would be a signal there.
+    """
+    hasher = xxhash.xxh3_128()
+    block = memoryview(bytearray(max(_LEAST_READ, min(size // 8, _MOST_READ))))
+    while count := os.readv(descriptor, [block]):
+        hasher.update(block[:count])
+    return hasher.digest()
+
+
+def _map(descriptor: int, size: int) -> memoryview:
+    """A private, writable image of the file; a copy in memory where a map cannot be had.
+
+    Every map of Python before 3.13 keeps a descriptor open, and a program may hold thousands of
+    arrays: beyond a quarter of what the process may open, they are read instead.
+    """
+    if _Maps.has_room():
+        try:
+            image = mmap.mmap(descriptor, size, access=mmap.ACCESS_COPY, **_MAP_OPTIONS)
+        except OSError:  # no maps on this file system, or too many of them
+            pass
+        else:
+            _Maps.add(image)
+            return memoryview(image)
+    own = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    content = memoryview(own)
+    return content[: _fill(descriptor, content)]

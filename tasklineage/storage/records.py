@@ -1,0 +1,301 @@
+"""The records of the journal: what happened, as immutable tuples.
+
+Every record is a msgpack array whose positions are the fields below, in this order. A reader
+ignores positions that it does not know and takes the default for those that are missing, so that
+fields may be added at the end. Ids are 16 raw bytes that sort by time (see `new_id`); digests and
+object ids are 16 raw bytes of xxh3-128; times are seconds since the epoch in UTC.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import time
+from typing import Any, NamedTuple, NewType, TypeVar
+
+import msgpack
+
+Digest = NewType("Digest", bytes)
+ObjectId = NewType("ObjectId", bytes)
+Id = NewType("Id", bytes)
+
+RUNNING, DONE, FAILED, CAUGHT, CANCELLED, SKIPPED, TIMEOUT = (
+    "running", "done", "failed", "caught", "cancelled", "skipped", "timeout",
+)  # fmt: skip
+
+
+class Ref(NamedTuple):
+    """Where a value is: its Digest, and its bytes inline or the object that holds them."""
+
+    digest: bytes
+    type: str = ""
+    """The value's type as users know it: `int`, `numpy.ndarray`, `myproject.Model`."""
+    codec: str = ""
+    nbytes: int = 0
+    """Bytes of the encoded value, parts included."""
+    data: bytes | None = None
+    """The encoded value itself, if it is small."""
+    oid: bytes | None = None
+    """The object that holds it, if it is not."""
+    preview: str = ""
+    """A short text for people; for a described argument also what is known of its shape."""
+
+    @property
+    def is_stored(self) -> bool:
+        """Whether the value can be read back; a described argument cannot."""
+        return self.data is not None or self.oid is not None
+
+
+class Edge(NamedTuple):
+    """One known origin of an input: the call that made it."""
+
+    path: str
+    """Where in the arguments: `df`, `inputs[0]`, `cfg['x']`."""
+    producer: bytes
+    via: str
+    """`future`, `identity`, `content` or `changed in place`."""
+    digest: bytes = b""
+
+
+class Argument(NamedTuple):
+    """One bound argument of an executed call."""
+
+    name: str
+    ref: tuple[Any, ...]
+    """The fields of a `Ref`."""
+    counts: bool = True
+    """False for a parameter named in `ignore`."""
+
+
+class Condition(NamedTuple):
+    """Something beside code and arguments that a memo depends on."""
+
+    kind: str
+    """`env`, `dist`, `code`, `value` or `file`."""
+    name: str
+    digest: bytes
+
+
+class Error(NamedTuple):
+    """An exception as text: nothing is unpickled to read it."""
+
+    type: str
+    message: str
+    traceback: str
+
+
+class Attempt(NamedTuple):
+    """One execution of a call's function."""
+
+    index: int
+    status: str
+    started: float
+    ended: float
+    error: tuple[str, str, str] | None = None
+    stdout: tuple[Any, ...] | None = None
+    """The fields of a `Ref` to the text, or None where nothing was printed."""
+    stderr: tuple[Any, ...] | None = None
+
+
+class RunBegin(NamedTuple):
+    """A run has begun. Its writer is the one whose segment holds this record."""
+
+    id: bytes
+    name: str
+    parent: bytes | None
+    namespace: str
+    user: str
+    host: str
+    pid: int
+    argv: tuple[str, ...]
+    params: tuple[tuple[str, tuple[Any, ...]], ...]
+    """Names and the fields of a `Ref` each."""
+    tags: tuple[str, ...]
+    started: float
+    executor: str = ""
+    python: str = ""
+    platform: str = ""
+    commit: str = ""
+    dirty: bool = False
+    ambient: bool = False
+
+
+class RunEnd(NamedTuple):
+    """A run is over."""
+
+    id: bytes
+    status: str
+    ended: float
+    error: tuple[str, str, str] | None = None
+
+
+class RunTags(NamedTuple):
+    """Tags of a run were added or removed after its beginning."""
+
+    id: bytes
+    added: tuple[str, ...]
+    removed: tuple[str, ...]
+    at: float
+
+
+class CallBegin(NamedTuple):
+    """A call is about to execute. Without a `CallEnd`, and its writer gone, it reads `lost`."""
+
+    id: bytes
+    run: bytes
+    parent: bytes | None
+    task: str
+    code: bytes
+    key: bytes
+    started: float
+    position: tuple[int, int | None] | None = None
+
+
+class CallEnd(NamedTuple):
+    """A call is over. Where `memo` is true, this record is the memo of its key."""
+
+    id: bytes
+    run: bytes
+    parent: bytes | None
+    task: str
+    code: bytes
+    """Digest of the code version; its `Code` record stands earlier in some segment."""
+    key: bytes
+    started: float
+    position: tuple[int, int | None] | None
+    status: str
+    ended: float
+    memo: bool
+    output: tuple[Any, ...] | None = None
+    """The fields of a `Ref`."""
+    arguments: tuple[tuple[Any, ...], ...] = ()
+    """The fields of an `Argument` each."""
+    edges: tuple[tuple[Any, ...], ...] = ()
+    """The fields of an `Edge` each."""
+    error: tuple[str, str, str] | None = None
+    attempts: tuple[tuple[Any, ...], ...] = ()
+    """The fields of an `Attempt` each; empty where the only attempt says what the call says."""
+    stdout: tuple[Any, ...] | None = None
+    stderr: tuple[Any, ...] | None = None
+    expires: float | None = None
+    """When the earliest memo below this call ends; its own `ttl` is compared at look-up."""
+    conditions: tuple[tuple[Any, ...], ...] = ()
+    """The fields of a `Condition` each: its own and those of its whole subtree."""
+    versions: bytes | None = None
+    """Digest of the `Versions` record: every task that took part below this call."""
+    volatile: str = ""
+    """Why this can never be a memo: the name of the child, and what it was. Empty: it is not."""
+    mutated: tuple[str, ...] = ()
+    """Parameters and globals that the call changed in place."""
+    tags: tuple[str, ...] = ()
+    untracked: tuple[str, ...] = ()
+    worker: str = ""
+    """`host:pid:thread` where it ran, if not in the thread of its caller."""
+    salt: tuple[tuple[str, bytes], ...] = ()
+    """The tracked extras that entered the key: name and digest."""
+
+
+class Hit(NamedTuple):
+    """A call was answered by a memo."""
+
+    id: bytes
+    run: bytes
+    parent: bytes | None
+    task: str
+    key: bytes
+    producer: bytes
+    """The call that computed it."""
+    at: float
+    position: tuple[int, int | None] | None = None
+    tags: tuple[str, ...] = ()
+
+
+class Code(NamedTuple):
+    """A code version: the closure of a function, for `why` and `diff`."""
+
+    digest: bytes
+    task: str
+    parts: tuple[tuple[str, str, bytes, str], ...]
+    """(kind, qualified name, digest, text) each; the text is source, or a preview of a value."""
+
+
+class Versions(NamedTuple):
+    """An interned set: the (task, code version) pairs that took part in a subtree."""
+
+    digest: bytes
+    members: tuple[tuple[str, bytes], ...]
+
+
+class Forget(NamedTuple):
+    """Memos of this key that ended before this moment no longer answer."""
+
+    key: bytes
+    at: float
+
+
+Record = (
+    RunBegin | RunEnd | RunTags | CallBegin | CallEnd | Hit | Code | Versions | Forget
+)  # fmt: skip
+R = TypeVar("R")
+
+KINDS: dict[int, type[Any]] = {
+    1: RunBegin, 2: RunEnd, 3: RunTags, 4: CallBegin, 5: CallEnd, 6: Hit, 7: Code, 8: Versions,
+    9: Forget,
+}  # fmt: skip
+KIND_OF: dict[type[Any], int] = {record: kind for kind, record in KINDS.items()}
+
+_pack = msgpack.Packer(use_bin_type=True, autoreset=True).pack
+_unpack = msgpack.unpackb
+
+
+def encode(record: Record) -> bytes:
+    """The msgpack array of a record."""
+    packed: bytes = _pack(record)
+    return packed
+
+
+def decode(kind: int, payload: bytes | memoryview) -> Any:
+    """The record whose msgpack array `payload` is.
+
+    Raises
+    ------
+    ValueError
+        It is not a msgpack array, or has too few fields, or the kind is unknown.
+    """
+    record = KINDS.get(kind)
+    if record is None:
+        raise ValueError(f"unknown kind of record: {kind}")
+    fields = _unpack(payload, use_list=False, strict_map_key=False)
+    if type(fields) is not tuple:
+        raise ValueError(f"a {record.__name__} record is not an array")
+    try:
+        return record(*fields[: len(record._fields)])
+    except TypeError as error:
+        raise ValueError(f"a {record.__name__} record lacks fields") from error
+
+
+class _Ids:
+    """Where the ids of this process come from."""
+
+    last_ms = 0
+    counter = itertools.count()
+
+
+def _seed_ids() -> None:
+    _Ids.counter = itertools.count(int.from_bytes(os.urandom(10), "big") >> 1)
+
+
+_seed_ids()
+os.register_at_fork(after_in_child=_seed_ids)
+
+
+def new_id() -> Id:
+    """A new id: 48 bits of milliseconds, then 80 bits that start at random and count upward.
+
+    Ids of one process sort in the order of their making, also within a millisecond and when the
+    clock steps back; those of different processes sort by time. The layout is ULID's.
+    """
+    now = time.time_ns() // 1_000_000
+    if now > _Ids.last_ms:
+        _Ids.last_ms = now
+    return Id(((_Ids.last_ms << 80) | next(_Ids.counter)).to_bytes(16, "big"))

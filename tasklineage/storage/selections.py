@@ -1,0 +1,192 @@
+"""What is asked of the tables of the catalog, and the rows that come back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+from tasklineage.storage.frames import Location
+from tasklineage.storage.ingest import HIT
+from tasklineage.storage.records import DONE, CallEnd, Ref
+from tasklineage.storage.tables import ORDINARY, Tables
+
+_CANDIDATES = 20
+"""Records that are looked at for one that still holds the value."""
+_WHOLE_ID = 32
+_new = tuple.__new__
+
+
+class RunRow(NamedTuple):
+    """One run. Without an end its status is `running`, whether its writer is alive or not."""
+
+    id: bytes
+    name: str
+    parent: bytes | None
+    namespace: str
+    user: str
+    host: str
+    started: float
+    status: str
+    ended: float | None
+    location: Location
+    """Of its `RunBegin`."""
+    end: Location | None
+    """Of its `RunEnd`."""
+    tags: tuple[str, ...]
+    """As they are now, in the order in which they were added."""
+
+
+class CallRow(NamedTuple):
+    """One call. Without an end its status is `running`, whether its writer is alive or not."""
+
+    id: bytes
+    run: bytes
+    parent: bytes | None
+    task: str
+    key: bytes
+    started: float
+    ended: float | None
+    status: str
+    producer: bytes | None
+    """The call that computed what this one, a hit, was answered with."""
+    location: Location
+    """Of its newest record: `CallEnd`, `Hit`, or while it runs, `CallBegin`."""
+
+
+class ArtifactRow(NamedTuple):
+    """One value."""
+
+    digest: bytes
+    ref: Ref
+    """Where it is stored, if it is; read from the record and verified."""
+    location: Location
+    """Of the `CallEnd` that says so."""
+
+
+class MemoRow(NamedTuple):
+    """One memo. The newest of a key answers."""
+
+    key: bytes
+    ended: float
+    location: Location
+
+
+class Where:
+    """Conditions that must all hold, and the values in them."""
+
+    def __init__(self, *conditions: str) -> None:
+        self._conditions = list(conditions)
+        self.values: list[Any] = []
+
+    def copy(self) -> Where:
+        other = Where(*self._conditions)
+        other.values += self.values
+        return other
+
+    def add(self, condition: str, *values: Any) -> None:
+        self._conditions.append(condition)
+        self.values += values
+
+    def equal(self, column: str, value: Any) -> None:
+        if value is not None:
+            self.add(f"{column} = ?", value)
+
+    def one_of(self, column: str, values: Iterable[Any] | None) -> None:
+        if values is not None:
+            wanted = tuple(values)
+            self.add(f"{column} IN ({', '.join('?' * len(wanted))})", *wanted)
+            if column == "status" and not {DONE, HIT}.intersection(wanted):
+                self.add(ORDINARY)
+
+    def begins(self, column: str, prefix: str | None) -> None:
+        """The column, 16 bytes, begins with these hexadecimal digits."""
+        if prefix is not None:
+            first, last = (bytes.fromhex(prefix.ljust(_WHOLE_ID, fill)) for fill in "0f")
+            self.add(f"{column} BETWEEN ? AND ?", first, last)
+
+    def clause(self) -> str:
+        return f"WHERE {' AND '.join(self._conditions)}" if self._conditions else ""
+
+
+def refs_of(record: CallEnd) -> list[Ref]:
+    """Its result and its arguments, as the record has them."""
+    refs = [record.output, *(argument[1] for argument in record.arguments)]
+    return [Ref(*ref) for ref in refs if ref is not None]
+
+
+def places(tables: Tables, digest: bytes) -> list[Location]:
+    """Where records stand that know the value: those that computed it first, the newest first."""
+    query = """SELECT segment, offset, length FROM uses JOIN calls ON id = call
+               WHERE digest = ? ORDER BY role, call DESC LIMIT ?"""
+    return [tables.location(*place) for place in tables.all(query, (digest, _CANDIDATES))]
+
+
+def limited(limit: int | None) -> int:
+    """The limit as SQLite takes it."""
+    return -1 if limit is None else limit
+
+
+def runs(tables: Tables, where: Where, limit: int | None, offset: int) -> list[RunRow]:
+    """The runs that fit, newest first."""
+    query = f"""SELECT id, name, parent, namespace, user, host, started, status, ended,
+                segment, offset, length, end_segment, end_offset, end_length, n
+                FROM runs {where.clause()} ORDER BY id DESC LIMIT ? OFFSET ?"""
+    rows = tables.all(query, (*where.values, limited(limit), offset))
+    return [
+        RunRow._make(
+            (
+                *row[:9],
+                tables.location(*row[9:12]),
+                None if row[12] is None else tables.location(*row[12:15]),
+                tables.tags(row[15]),
+            )
+        )
+        for row in rows
+    ]
+
+
+def calls(
+    tables: Tables, where: Where, order: str, limit: int | None, offset: int
+) -> list[CallRow]:
+    """The calls that fit, by id; `order` is `ASC` or `DESC`."""
+    query = f"""SELECT id, (SELECT id FROM runs WHERE n = run), parent,
+                (SELECT name FROM tasks WHERE n = task), key, started, ended, status, producer,
+                segment, offset, length
+                FROM calls {where.clause()} ORDER BY id {order} LIMIT ? OFFSET ?"""
+    rows = tables.all(query, (*where.values, limited(limit), offset))
+    return [CallRow._make((*row[:9], tables.location(*row[9:]))) for row in rows]
+
+
+def memos(tables: Tables, code: bytes, limit: int) -> list[MemoRow]:
+    """Memos of the code version that were not forgotten; of one key the newest comes last."""
+    condition = "code = ?" + _not_forgotten(tables)
+    query = f"SELECT key, ended, segment, offset, length FROM memos WHERE {condition} LIMIT ?"
+    return _memo_rows(tables, tables.all(query, (code, limit)))
+
+
+def memos_of(tables: Tables, code: bytes, key: bytes) -> list[MemoRow]:
+    """Memos of the key that were not forgotten, the newest last."""
+    condition = "code = ? AND key = ?" + _not_forgotten(tables)
+    query = f"SELECT key, ended, segment, offset, length FROM memos WHERE {condition}"
+    return _memo_rows(tables, tables.all(query, (code, key)))
+
+
+def _not_forgotten(tables: Tables) -> str:
+    """The condition that leaves out what was forgotten; none where nothing ever was."""
+    if tables.one("SELECT 1 FROM forgotten LIMIT 1") is None:
+        return ""
+    return " AND ended >= ifnull((SELECT at FROM forgotten f WHERE f.key = memos.key), 0)"
+
+
+def _memo_rows(tables: Tables, rows: list[Any]) -> list[MemoRow]:
+    segments = tables.segments()
+    return [
+        _new(MemoRow, (key, ended, _new(Location, (*segments[segment], offset, length))))
+        for key, ended, segment, offset, length in rows
+    ]
+
+
+def located(tables: Tables, table: str, digest: bytes) -> list[Location]:
+    """Where the records of that digest stand; `table` is `codes` or `versions`."""
+    query = f"SELECT segment, offset, length FROM {table} WHERE digest = ?"
+    return [tables.location(*row) for row in tables.all(query, (digest,))]

@@ -1,0 +1,450 @@
+"""The store: where results and records are, behind one face.
+
+What stands where is said in the parts: `journal` has what happened, `objects` the large values,
+`catalog` is an index of the journal, `flight` keeps the same call from executing twice at once.
+"""
+
+from __future__ import annotations
+
+import atexit
+import functools
+import math
+import os
+import threading
+import time
+import warnings
+import weakref
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple
+
+import msgpack
+import xxhash
+
+from tasklineage import config
+from tasklineage.errors import ConfigError, CorruptObject, MissingObject, UnstorableResult
+from tasklineage.storage import forks
+from tasklineage.storage import format as layout
+from tasklineage.storage.catalog import Catalog
+from tasklineage.storage.flight import Flight
+from tasklineage.storage.journal import Journal
+from tasklineage.storage.memos import Memo
+from tasklineage.storage.objects import Objects
+from tasklineage.storage.records import CallEnd, Code, Forget, Record, Ref, Versions
+from tasklineage.storage.tail import Tail
+from tasklineage.storage.values import Values
+from tasklineage.storage.verified import Verified
+
+DURABILITIES = ("process", "power")
+SAVED_FROM = 1 << 20
+"""Bytes of the journal beyond the catalog from which on it is brought up to date at the end."""
+_KEPT_OPEN = 8
+_INDEXED = frozenset({CallEnd, Forget, Code, Versions})
+
+Members = tuple[tuple[str, bytes], ...]
+
+
+class Store:
+    """One local store, as `open_store` opens it. Any thread may call, and a forked child.
+
+    In a store that cannot be written, `append` does nothing (it warns once), and `put` stores
+    nothing; everything else works.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        allow_pickle: bool = True,
+        read_only: bool = False,
+        durability: str = "process",
+    ) -> None:
+        self.path = path
+        self.read_only = read_only
+        self.allow_pickle = allow_pickle
+        self.durability = durability
+        self.journal = Journal(path, read_only=read_only, durability=durability)
+        self.flight = Flight(path, lambda: self.journal.writer, read_only)
+        self.catalog = Catalog(path, self.journal, read_only=read_only)
+        verified = Verified(path, read_only=read_only)
+        self.objects = Objects(
+            path,
+            durability=durability,
+            read_only=read_only,
+            is_verified=verified.is_verified,
+            note_verified=verified.note_verified,
+        )
+        self._tail = Tail(self.journal, self.catalog)
+        self._values = Values(
+            self.objects, self._tail.stored, allow_pickle=allow_pickle, read_only=read_only
+        )
+        self._sets: dict[bytes, Members] = {}
+        self._has_warned = False
+        # An attribute of an attribute costs as much as the look-up itself.
+        self._write = self.journal.append
+        self._note = self._tail.note
+        self._read = self.journal.read
+        self._newest = self._tail.memos.newest
+        self._loaded = self._tail.memos.loaded
+        self._codes = self._tail.codes.known
+
+    @property
+    def url(self) -> str:
+        """Where it is, as `open_store` takes it."""
+        return str(self.path)
+
+    # Records.
+
+    def append(self, *records: Record) -> None:
+        """Append the records to the journal, with one write. HOT.
+
+        Whoever looks for a memo in this process finds it when this returns.
+
+        Raises
+        ------
+        StoreError
+            They could not be written; `errno` says why.
+        """
+        if self.read_only:
+            self._warn_read_only()
+        elif records:
+            locations = self._write(records)
+            for record, location in zip(records, locations, strict=True):
+                if type(record) in _INDEXED:
+                    self._note(record, location)
+            self._tail.last = locations[-1]
+
+    def append_many(self, records: Iterable[Record]) -> None:
+        """As `append`."""
+        self.append(*records)
+
+    def catch_up(self) -> bool:
+        """Whether other writers have added something; look-ups know of it now. HOT."""
+        return self._tail.catch_up()
+
+    # Memos.
+
+    def find_memo(self, code: bytes, key: bytes) -> CallEnd | None:
+        """The newest memo of the key that was not forgotten. HOT.
+
+        `code` is the code version that is in the key. The record is read and verified; one that is
+        damaged does not answer, and neither does what only an index says.
+        """
+        if code not in self._loaded:
+            self._tail.open()
+            self._tail.memos.prepare(code, (key,))
+        memo = self._newest.get(key)
+        if memo is None:
+            return None
+        try:
+            record = self._read(memo[1])
+        except (CorruptObject, MissingObject, OSError):
+            return self._older_memo(code, key, memo)
+        if type(record) is CallEnd and record.key == key and record.memo:
+            return record
+        return self._older_memo(code, key, memo)
+
+    def find_memos(self, code: bytes, keys: Sequence[bytes]) -> list[CallEnd | None]:
+        """As `find_memo`, of several keys."""
+        if code not in self._loaded:
+            self._tail.open()
+            self._tail.memos.prepare(code, keys)
+        newest = self._newest
+        return [self.find_memo(code, key) if key in newest else None for key in keys]
+
+    def forget(self, key: bytes) -> None:
+        """Memos of this key no longer answer, here and in every other process.
+
+        Raises
+        ------
+        StoreError
+            It could not be recorded.
+        """
+        known = self._newest.get(key)
+        # A memo of a clock that was ahead of this one is forgotten too.
+        newest = 0.0 if known is None else math.nextafter(known[0], math.inf)
+        self.append(Forget(key, max(time.time(), newest)))
+
+    # Values.
+
+    def put(self, value: Any, digest: bytes) -> Ref:
+        """Where the value is stored now. HOT for scalars.
+
+        Up to 16 KiB stay in the `Ref`. What is stored already is not written again. A read-only
+        store only describes what does not fit.
+
+        Raises
+        ------
+        UnstorableResult
+            There is no way to store it.
+        StoreError
+            It could not be written; `errno` says why.
+        """
+        return self._values.put(value, digest)
+
+    def describe(self, value: Any, digest: bytes, *, keep: bool = False) -> Ref:
+        """The value inline if it is small; where it is, if it is stored; else what it looks like.
+
+        With `keep` it is stored, if there is a way.
+
+        Raises
+        ------
+        StoreError
+            It was to be stored and could not be written.
+        """
+        if keep:
+            try:
+                return self._values.put(value, digest)
+            except UnstorableResult:
+                pass
+        return self._values.describe(value, digest)
+
+    def get(self, ref: Ref) -> Any:
+        """The value, decoded anew. HOT for small plain ones.
+
+        Raises
+        ------
+        MissingObject, CorruptObject
+            One of its objects is gone, or is not what was written. It is stored anew when the same
+            value is put again.
+        UnsafeFormat
+            Decoding would need pickle, which the store was opened to forbid.
+        Undecodable
+            Its class or its codec is not to be had here.
+        """
+        return self._values.get(ref)
+
+    def has(self, ref: Ref) -> bool:
+        """Whether everything is there that `get` needs. Bytes are not verified."""
+        return self._values.has(ref)
+
+    # Code versions.
+
+    def has_code(self, digest: bytes) -> bool:
+        """Whether there is a `Code` record of this code version. HOT."""
+        return digest in self._codes or self.code(digest) is not None
+
+    def code(self, digest: bytes) -> Code | None:
+        """The record of this code version; None where there is none, or none that is undamaged."""
+        self._tail.open()
+        return self._tail.codes.find(digest, self._tail.beyond)
+
+    def intern_versions(self, members: Iterable[tuple[str, bytes]]) -> bytes:
+        """The digest that stands for this set of tasks and code versions in records.
+
+        Its record is written if there is none yet.
+
+        Raises
+        ------
+        StoreError
+            It could not be written.
+        """
+        ordered = tuple(sorted(members))
+        digest = xxhash.xxh3_128_digest(msgpack.packb(ordered))
+        if digest not in self._sets and not self.versions(digest):
+            self.append(Versions(digest, ordered))
+            self._sets[digest] = ordered
+        return digest
+
+    def versions(self, digest: bytes) -> Members:
+        """The tasks and code versions that the digest stands for; none if that is not known."""
+        members = self._sets.get(digest)
+        if members is None:
+            self._tail.open()
+            record = self._tail.versions.find(digest, self._tail.beyond)
+            if record is None:
+                return ()
+            members = self._sets[digest] = record.members
+        return members
+
+    # Its life.
+
+    def close(self) -> None:
+        """Let go of files and locks; bring the catalog up to date if much has been recorded.
+
+        The store may be used again: it opens what it needs.
+        """
+        if not self.read_only and self._tail.length() > SAVED_FROM:
+            self.catalog.save()
+        self.catalog.close()
+        self.journal.close()
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<Store {self.url}{' (read-only)' if self.read_only else ''}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        reopen = functools.partial(
+            open_store,
+            allow_pickle=self.allow_pickle,
+            read_only=self.read_only,
+            durability=self.durability,
+        )
+        return reopen, (self.url,)
+
+    def _older_memo(self, code: bytes, key: bytes, damaged: Memo) -> CallEnd | None:
+        """What answers instead of a memo whose record is damaged."""
+        older = self._tail.memos.replace(code, key, damaged)
+        return None if older is None else self.find_memo(code, key)
+
+    def _warn_read_only(self) -> None:
+        if not self._has_warned:
+            self._has_warned = True
+            warnings.warn(
+                f"the store at {self.url} cannot be written: what is executed is not recorded",
+                stacklevel=3,
+            )
+
+
+def open_store(
+    url: str | os.PathLike[str] | Store | None = None,
+    *,
+    allow_pickle: bool = True,
+    read_only: bool = False,
+    durability: str | None = None,
+    signing_key: bytes | None = None,
+    storage_options: Mapping[str, Any] | None = None,
+    shared: str | None = None,
+    create: bool = True,
+) -> Store:
+    """The store at `url`, which is made if there is none.
+
+    Within a process there is one `Store` per place and options. A folder that cannot be written
+    gives a store that is read-only.
+
+    Parameters
+    ----------
+    url
+        A path, a `file:` URL or a `Store`; by default the configured store, else the environment
+        variable TASKLINEAGE_STORE, else the nearest `.tasklineage` upward from the working
+        directory.
+    allow_pickle
+        False: values that only pickle can decode raise `UnsafeFormat`.
+    durability
+        `process`: what was recorded survives the death of the process; `power`: that of the
+        machine too.
+    create
+        False: a store that is not there is an error.
+
+    Raises
+    ------
+    StoreNotFound
+        There is no store, and none shall be made.
+    StoreError
+        The store is of a newer version, or damaged where it says what it is, or could not be made.
+    ConfigError
+        The URL or an option is not supported.
+    """
+    for name, value in (
+        ("signing_key", signing_key), ("storage_options", storage_options), ("shared", shared),
+    ):  # fmt: skip
+        if value:
+            raise ConfigError(f"open_store({name}=...) comes with a later version of tasklineage")
+    if isinstance(url, Store):
+        if durability in (None, url.durability):
+            return url
+        allow_pickle, read_only = url.allow_pickle, url.read_only
+        url = url.path
+    options = _Options(
+        os.path.realpath(_path(config.default_store() if url is None else url)),
+        allow_pickle,
+        read_only,
+        durability or config.settings().durability,
+    )
+    if options.durability not in DURABILITIES:
+        raise ConfigError(f"durability={durability!r}: it is one of {', '.join(DURABILITIES)}")
+    return _open_stores.open(options, create=create)
+
+
+def as_store(store: str | os.PathLike[str] | Store | None) -> Store:
+    """The store that `store=` of a query or a run names; None is the default one."""
+    return store if isinstance(store, Store) else open_store(store)
+
+
+class _Options(NamedTuple):
+    """What makes two stores of a process the same."""
+
+    path: str
+    allow_pickle: bool
+    read_only: bool
+    durability: str
+
+
+class _OpenStores:
+    """The stores that this process has open: those in use, and some that were used lately."""
+
+    def __init__(self) -> None:
+        self.mutex = threading.Lock()
+        self._open: weakref.WeakValueDictionary[_Options, Store] = weakref.WeakValueDictionary()
+        self._folders: dict[_Options, tuple[int, int]] = {}
+        self._recent: deque[Store] = deque(maxlen=_KEPT_OPEN)
+        forks.register(self)
+
+    def after_fork(self) -> None:
+        """In a forked child: each store takes care of itself."""
+
+    def open(self, options: _Options, *, create: bool) -> Store:
+        """The store of these options, the one that is open if its folder is still the same."""
+        with self.mutex:
+            root = Path(options.path)
+            is_writable = layout.open_folder(root, read_only=options.read_only, create=create)
+            known = self._open.get(options)
+            if known is not None and self._folders.get(options) == _identity(options.path):
+                return known
+            store = Store(
+                root,
+                allow_pickle=options.allow_pickle,
+                read_only=not is_writable,
+                durability=options.durability,
+            )
+            self._open[options] = store
+            self._folders[options] = _identity(options.path)
+            self._recent.append(store)
+            return store
+
+    def close_all(self) -> None:
+        """At the end of the process."""
+        for store in list(self._open.values()):
+            store.close()
+
+
+def _identity(path: str) -> tuple[int, int]:
+    """What changes when somebody removes a store and makes a new one in its place."""
+    try:
+        return os.stat(path).st_ino, os.stat(os.path.join(path, layout.FILE)).st_ino
+    except OSError:
+        return 0, 0
+
+
+def _path(url: object) -> str:
+    """The local path that the URL stands for."""
+    if not isinstance(url, str | os.PathLike):
+        raise ConfigError(f"a store is a path, a URL or a Store, not a {type(url).__name__}")
+    text = os.fspath(url)
+    if not isinstance(text, str):
+        raise ConfigError(f"the path of a store is text: {text!r}")
+    scheme, mark, rest = text.partition("://")
+    if not mark:
+        return os.path.expanduser(text)
+    if scheme == "file":
+        return rest
+    raise ConfigError(
+        f"{text}: stores at {scheme}:// come with a later version of tasklineage; "
+        "until then use a local path"
+    )
+
+
+_open_stores = _OpenStores()
+atexit.register(_open_stores.close_all)

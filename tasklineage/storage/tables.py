@@ -1,0 +1,233 @@
+"""The tables of the catalog: what they hold, and how records get into them.
+
+Every table is a function of the set of records alone, whatever order they come in and however
+often, so that a catalog made anew says the same as one that grew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import chain
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from tasklineage.storage import journal
+from tasklineage.storage.frames import Location
+from tasklineage.storage.ingest import Row, Rows
+
+if TYPE_CHECKING:
+    import sqlite3
+
+VERSION = 1
+"""Goes up with any change of the schema, or of what the rows mean; other versions are made anew."""
+CHUNK = 20_000
+"""Frames whose rows are in memory at once."""
+
+Offsets = dict[tuple[str, int], int]
+"""How far each segment, by writer and number, is known."""
+
+ORDINARY = "status NOT IN ('done', 'hit')"
+"""A term of the queries for unusual statuses alone: with it, SQLite uses the index of those."""
+_SCHEMA = f"""
+CREATE TABLE segments (
+    n INTEGER PRIMARY KEY, writer TEXT, number INT, known INT DEFAULT 0, UNIQUE (writer, number));
+CREATE TABLE finished (writer TEXT PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE seals (n INTEGER PRIMARY KEY CHECK (n = 1), seal INT);
+CREATE TABLE tasks (n INTEGER PRIMARY KEY, name TEXT UNIQUE);
+CREATE TABLE runs (
+    n INTEGER PRIMARY KEY, id BLOB UNIQUE,
+    name TEXT, parent BLOB, namespace TEXT, user TEXT, host TEXT, started REAL,
+    segment INT, offset INT, length INT,
+    status TEXT DEFAULT 'running', ended REAL, end_segment INT, end_offset INT, end_length INT);
+CREATE INDEX runs_by_name ON runs (name, id);
+CREATE INDEX runs_by_parent ON runs (parent) WHERE parent IS NOT NULL;
+CREATE INDEX runs_by_status ON runs (status, id) WHERE status != 'done';
+CREATE TABLE tags (
+    run INT, tag TEXT, at REAL, rank INT, present INT, PRIMARY KEY (run, tag)) WITHOUT ROWID;
+CREATE TABLE calls (
+    id BLOB PRIMARY KEY, run INT, parent BLOB, task INT, key BLOB, started REAL, ended REAL,
+    status TEXT, producer BLOB, segment INT, offset INT, length INT) WITHOUT ROWID;
+CREATE INDEX calls_by_run ON calls (run, id);
+CREATE INDEX calls_by_task ON calls (task, id);
+CREATE INDEX calls_by_parent ON calls (parent, id) WHERE parent IS NOT NULL;
+CREATE INDEX calls_by_producer ON calls (producer, id) WHERE producer IS NOT NULL;
+CREATE INDEX calls_by_status ON calls (status, id) WHERE {ORDINARY};
+CREATE TABLE uses (
+    digest BLOB, role INT, call BLOB, PRIMARY KEY (digest, role, call)) WITHOUT ROWID;
+CREATE TABLE memos (
+    code BLOB, key BLOB, ended REAL, segment INT, offset INT, length INT,
+    PRIMARY KEY (code, key, ended, segment, offset)) WITHOUT ROWID;
+CREATE TABLE forgotten (key BLOB PRIMARY KEY, at REAL) WITHOUT ROWID;
+CREATE TABLE codes (
+    digest BLOB, segment INT, offset INT, length INT,
+    PRIMARY KEY (digest, segment, offset)) WITHOUT ROWID;
+CREATE TABLE versions (
+    digest BLOB, segment INT, offset INT, length INT,
+    PRIMARY KEY (digest, segment, offset)) WITHOUT ROWID;
+"""
+
+_END_WINS = """ON CONFLICT (id) DO UPDATE SET
+    run = excluded.run, parent = excluded.parent, task = excluded.task, key = excluded.key,
+    started = excluded.started, ended = excluded.ended, status = excluded.status,
+    producer = excluded.producer, segment = excluded.segment, offset = excluded.offset,
+    length = excluded.length
+    WHERE ifnull(excluded.ended, -1) > ifnull(ended, -1)
+       OR (excluded.ended IS ended AND (excluded.started, excluded.offset) >= (started, offset))"""
+_LATEST_TAG = """ON CONFLICT (run, tag) DO UPDATE SET
+    at = excluded.at, rank = excluded.rank, present = excluded.present
+    WHERE (excluded.at, excluded.present) >= (at, present)"""
+_LATEST_FORGET = "ON CONFLICT (key) DO UPDATE SET at = max(at, excluded.at)"
+_BEGIN_RUN = """UPDATE runs SET name = ?, parent = ?, namespace = ?, user = ?, host = ?,
+    started = ?, segment = ?, offset = ?, length = ? WHERE n = ?"""
+_END_RUN = """UPDATE runs SET status = ?1, ended = ?2, end_segment = ?3, end_offset = ?4,
+    end_length = ?5 WHERE n = ?6 AND ifnull(ended, 0) <= ?2"""
+_MANY = 80
+"""Rows that one statement inserts."""
+
+K = TypeVar("K")
+
+
+class Tables:
+    """The tables in one SQLite database. Whoever owns the connection owns its transactions."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self.connection = connection
+        self._segments: dict[int, tuple[str, int]] = {}
+
+    def create(self) -> None:
+        """The tables are there, empty."""
+        self.connection.execute("BEGIN IMMEDIATE")
+        for statement in _SCHEMA.split(";"):
+            self.connection.execute(statement)
+        self.connection.execute(f"PRAGMA user_version = {VERSION}")
+        self.connection.execute("COMMIT")
+
+    def version(self) -> int:
+        """Which schema this database has; 0 if none."""
+        return int(self.one("PRAGMA user_version")[0])
+
+    def seal(self) -> int | None:
+        """The seal that the last writer left."""
+        row = self.one("SELECT seal FROM seals")
+        return None if row is None else row[0]
+
+    def set_seal(self, seal: int) -> None:
+        """The seal for the transaction that is open."""
+        self.connection.execute("INSERT OR REPLACE INTO seals VALUES (1, ?)", (seal,))
+
+    def offsets(self) -> Offsets:
+        """How far the journal is in these tables."""
+        rows = self.all("SELECT writer, number, known FROM segments")
+        return {(writer, number): known for writer, number, known in rows}
+
+    def tasks(self, name: str) -> list[int]:
+        """The numbers of the tasks of that full name, or with that as its last part."""
+        query = "SELECT n FROM tasks WHERE name = ? OR substr(name, -length(?)) = ?"
+        return [n for (n,) in self.all(query, (name, f".{name}", f".{name}"))]
+
+    def tags(self, run: int) -> tuple[str, ...]:
+        """The tags of the run of that number, in the order in which they were added."""
+        query = "SELECT tag FROM tags WHERE run = ? AND present ORDER BY at, rank"
+        return tuple(tag for (tag,) in self.all(query, (run,)))
+
+    def one(self, query: str, values: Iterable[Any] = ()) -> Any:
+        """The first row, or None."""
+        return self.connection.execute(query, tuple(values)).fetchone()
+
+    def all(self, query: str, values: Iterable[Any] = ()) -> list[Any]:
+        """Every row."""
+        return self.connection.execute(query, tuple(values)).fetchall()
+
+    def segments(self) -> dict[int, tuple[str, int]]:
+        """The writer and the number of each segment that a number stands for."""
+        rows = self.all("SELECT n, writer, number FROM segments")
+        self._segments = {n: (writer, number) for n, writer, number in rows}
+        return self._segments
+
+    def location(self, segment: int, offset: int, length: int) -> Location:
+        """Where in the journal the record is that a row was made from."""
+        known = self._segments.get(segment)
+        if known is None:
+            query = "SELECT writer, number FROM segments WHERE n = ?"
+            known = self._segments[segment] = self.one(query, (segment,)) or ("", 0)
+        return Location(known[0], known[1], offset, length)
+
+    def ingest(self, batches: Iterable[journal.Batch]) -> int:
+        """The number of records whose rows are in the tables now, in the open transaction.
+
+        `batches` are all those beyond `offsets`, each segment's in order.
+        """
+        runs: _Numbers[bytes] = _Numbers(self.connection, "runs", "id")
+        tasks: _Numbers[str] = _Numbers(self.connection, "tasks", "name")
+        segments: _Numbers[tuple[str, int]] = _Numbers(
+            self.connection, "segments", "writer", "number"
+        )
+        known: dict[int, int] = {}
+        rows, pending, count = Rows(runs, tasks), 0, 0
+        for writer, number, frames, end in batches:
+            segment = segments[writer, number]
+            known[segment] = end
+            rows.add(segment, frames)
+            count += len(frames)
+            pending += len(frames)
+            if pending >= CHUNK:
+                self._insert(rows)
+                rows, pending = Rows(runs, tasks), 0
+        self._insert(rows)
+        self.connection.executemany(
+            "UPDATE segments SET known = ? WHERE n = ?", [(end, n) for n, end in known.items()]
+        )
+        return count
+
+    def finished(self) -> list[str]:
+        """Writers that will write no more and whose records are all in these tables."""
+        return [writer for (writer,) in self.all("SELECT writer FROM finished")]
+
+    def set_finished(self, writers: Iterable[str]) -> None:
+        """Note writers that need not be looked at again, in the open transaction."""
+        self.connection.executemany(
+            "INSERT OR IGNORE INTO finished VALUES (?)", [(writer,) for writer in writers]
+        )
+
+    def _insert(self, rows: Rows) -> None:
+        self.connection.executemany(_BEGIN_RUN, rows.run_begins)
+        self.connection.executemany(_END_RUN, rows.run_ends)
+        self._add("tags", rows.tags, _LATEST_TAG)
+        self._add("calls", rows.calls(), _END_WINS)
+        self._add("uses", rows.uses)
+        self._add("memos", rows.memos)
+        self._add("forgotten", rows.forgotten, _LATEST_FORGET)
+        self._add("codes", rows.codes)
+        self._add("versions", rows.versions)
+
+    def _add(self, table: str, rows: list[Row], conflict: str = "") -> None:
+        """Insert the rows, many at a time: a statement costs as much as the row it inserts."""
+        if not rows:
+            return
+        verb = "INSERT" if conflict else "INSERT OR IGNORE"
+        one = f"({','.join('?' * len(rows[0]))})"
+        for start in range(0, len(rows), _MANY):
+            some = rows[start : start + _MANY]
+            values = ",".join([one] * len(some))
+            query = f"{verb} INTO {table} VALUES {values} {conflict}"
+            self.connection.execute(query, tuple(chain.from_iterable(some)))
+
+
+class _Numbers(dict[K, int]):
+    """The numbers that stand for ids and names: found, or assigned, as they are asked for."""
+
+    def __init__(self, connection: sqlite3.Connection, table: str, *columns: str) -> None:
+        super().__init__()
+        self._connection = connection
+        self._find = f"SELECT n FROM {table} WHERE {' AND '.join(f'{c} = ?' for c in columns)}"
+        places = ", ".join("?" * len(columns))
+        self._add = f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({places})"
+
+    def __missing__(self, name: K) -> int:
+        values = name if isinstance(name, tuple) else (name,)
+        row = self._connection.execute(self._find, values).fetchone()
+        if row is None:
+            self._connection.execute(self._add, values)
+            row = self._connection.execute(self._find, values).fetchone()
+        number: int = row[0]
+        self[name] = number
+        return number

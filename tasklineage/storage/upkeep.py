@@ -1,0 +1,280 @@
+"""The tables of the catalog, kept in step with the journal: in a file, else in memory."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from tasklineage.errors import StoreReadOnly
+from tasklineage.storage import forks, sealed
+from tasklineage.storage.journal import Journal
+from tasklineage.storage.sealed import SealedFile, Stamp
+from tasklineage.storage.tables import VERSION, Offsets, Tables
+
+if TYPE_CHECKING:
+    import sqlite3
+
+IN_MEMORY_FOR = 30.0
+"""Seconds for which a copy in memory serves before the file is tried again."""
+
+T = TypeVar("T")
+
+
+class Upkeep:
+    """Answers questions from tables that are brought up to date first.
+
+    The file is read on from where it ends; it is made anew where it is gone, damaged, or of another
+    version. Where it cannot be written, or not now, a copy in memory is brought up to date.
+
+    Any thread may ask, one at a time is served; usable after a fork. Nothing is opened, and SQLite
+    not imported, before the first question.
+    """
+
+    def __init__(self, path: Path, lock: Path, journal: Journal, *, read_only: bool) -> None:
+        self.mutex = threading.Lock()
+        self._journal = journal
+        self._read_only = read_only
+        self._file = SealedFile(path, lock)
+        self._filed: _Index | None = None
+        self._stamp: Stamp | None = None
+        self._is_usable = True
+        self._memory: _Index | None = None
+        self._memory_until = 0.0
+        forks.register(self)
+
+    def ask(self, question: Callable[[Tables], T]) -> T:
+        """The answer of tables that have all of the journal.
+
+        The question may be put twice.
+        """
+        import sqlite3
+
+        with self.mutex:
+            try:
+                return question(self._synced())
+            except sqlite3.Error as error:
+                self._give_up_file(error)
+                return question(self._synced())
+
+    def ask_covering(self, beyond: Offsets, question: Callable[[Tables], T]) -> T:
+        """The answer of tables that have at least what the journal has before these offsets.
+
+        The journal is read only where there are no such tables. The question may be put twice.
+        """
+        import sqlite3
+
+        with self.mutex:
+            try:
+                index = self._peek()
+                if index is not None and index.covers(beyond):
+                    return question(index.tables)
+            except sqlite3.Error as error:
+                self._give_up_file(error)
+        return self.ask(question)
+
+    def known(self) -> tuple[Offsets, list[str]]:
+        """How far the tables know the journal, and the writers that they know to have finished.
+
+        Nothing, if there are none to be trusted. The journal is not read.
+        """
+        with self.mutex:
+            if self._memory is None and self._file.stamp() is None:
+                return {}, []
+            index = self._peek()
+            if index is None:
+                return {}, []
+            return dict(index.offsets), index.tables.finished()
+
+    def save(self, patience: float) -> bool:
+        """Whether whatever the journal has is in the file now."""
+        import sqlite3
+
+        with self.mutex:
+            try:
+                self._synced_file(patience)
+            except (OSError, sqlite3.Error):
+                self._let_go()
+                return False
+            return True
+
+    def close(self) -> None:
+        """Nothing is open. The next question opens what it needs."""
+        with self.mutex:
+            self._let_go()
+            self._memory = None
+
+    def after_fork(self) -> None:
+        """In a forked child: what the parent has open is the parent's."""
+        sealed.abandon(self._memory)
+        self._file.after_fork()
+        self._filed = self._memory = None
+
+    def _synced(self) -> Tables:
+        """Tables that have all of the journal."""
+        import sqlite3
+
+        if self._memory is None or time.monotonic() >= self._memory_until:
+            try:
+                return self._synced_file(sealed.BUSY)
+            except sqlite3.Error as error:
+                self._give_up_file(error)
+            except OSError:  # no lock to be had, no room, no permission
+                self._let_go()
+        return self._synced_memory()
+
+    def _synced_file(self, patience: float) -> Tables:
+        index = self._trusted()
+        if index is None or not index.is_current():
+            if self._read_only or not self._is_usable:
+                raise StoreReadOnly("the catalog's file is not to be written")
+            with self._file.locked(patience):
+                index = self._trusted() or self._made_anew()
+                self._ingest(index)
+        self._memory = None
+        return index.tables
+
+    def _synced_memory(self) -> Tables:
+        if self._memory is None:
+            self._memory = self._copied()
+            self._memory_until = time.monotonic() + IN_MEMORY_FOR
+        index = self._memory
+        if not index.is_current():
+            try:
+                index.tables.connection.execute("BEGIN")
+                index.ingest()
+                index.tables.connection.execute("COMMIT")
+            except BaseException:
+                self._memory = None
+                raise
+        return index.tables
+
+    def _copied(self) -> _Index:
+        """Tables in memory, with what the file has, if it can be read."""
+        import sqlite3
+
+        tables = Tables(sealed.connect(None))
+        try:
+            source = self._trusted()
+            if source is not None:
+                source.tables.connection.backup(tables.connection)
+                return _Index(tables, self._journal)
+        except sqlite3.Error:
+            self._let_go()
+            tables = Tables(sealed.connect(None))
+        tables.create()
+        return _Index(tables, self._journal)
+
+    def _peek(self) -> _Index | None:
+        """The tables there are, however old; None if there are none to be trusted."""
+        import sqlite3
+
+        if self._memory is not None:
+            return self._memory
+        try:
+            return self._trusted()
+        except (OSError, sqlite3.Error):
+            self._let_go()
+            return None
+
+    def _trusted(self) -> _Index | None:
+        """The tables of the file, if nobody but a catalog of this version has written it.
+
+        Without the lock None may also mean that somebody is writing.
+
+        Raises
+        ------
+        sqlite3.Error
+            The file could not be read just now.
+        """
+        stamp = self._file.stamp()
+        if self._filed is not None and stamp is not None and stamp == self._stamp:
+            return self._filed
+        self._filed = None
+        if stamp is None or not self._is_usable:
+            return None
+        index = self._opened(stamp)
+        if index is not None and self._file.stamp() == stamp:
+            self._filed, self._stamp = index, stamp
+        return self._filed
+
+    def _opened(self, stamp: Stamp) -> _Index | None:
+        import sqlite3
+
+        try:
+            tables = Tables(self._file.connection())
+            if tables.version() != VERSION:
+                return None
+            seal = tables.seal()
+            return _Index(tables, self._journal) if seal and stamp.is_sealed_by(seal) else None
+        except sqlite3.Error as error:
+            if sealed.is_damage(error):
+                return None
+            raise
+
+    def _made_anew(self) -> _Index:
+        tables = Tables(self._file.create())
+        tables.create()
+        return _Index(tables, self._journal)
+
+    def _ingest(self, index: _Index) -> None:
+        """The file has all of the journal, and a new seal. The lock is held."""
+        execute = index.tables.connection.execute
+        try:
+            execute("BEGIN IMMEDIATE")
+            index.ingest()
+            seal = sealed.new_seal()
+            index.tables.set_seal(seal)
+            execute("COMMIT")
+        except BaseException:
+            self._let_go()
+            raise
+        self._file.seal(seal)
+        self._filed, self._stamp = index, self._file.stamp()
+
+    def _give_up_file(self, error: sqlite3.Error) -> None:
+        """Go on in memory for a while. A file that is damaged behind its seal is made anew."""
+        self._let_go()
+        self._memory = None
+        if sealed.is_damage(error):
+            self._is_usable = False
+            if not self._read_only:
+                with contextlib.suppress(OSError), self._file.locked(sealed.BUSY):
+                    self._file.remove()
+                    self._is_usable = True
+        if self._read_only or not self._is_usable or not sealed.is_damage(error):
+            tables = Tables(sealed.connect(None))
+            tables.create()
+            self._memory = _Index(tables, self._journal)
+            self._memory_until = time.monotonic() + IN_MEMORY_FOR
+
+    def _let_go(self) -> None:
+        self._filed = self._stamp = None
+        self._file.close()
+
+
+class _Index:
+    """Tables, and the position in the journal up to which they know it."""
+
+    def __init__(self, tables: Tables, journal: Journal) -> None:
+        self.tables = tables
+        self.offsets = tables.offsets()
+        self._cursor = journal.cursor(self.offsets, tables.finished())
+
+    def is_current(self) -> bool:
+        """Whether the journal has nothing that the tables have not."""
+        return not any(batch.frames for batch in self._cursor.batches())
+
+    def covers(self, offsets: Offsets) -> bool:
+        """Whether all that stands before these offsets is in the tables."""
+        known = self.offsets
+        return all(known.get(segment, 0) >= offset for segment, offset in offsets.items())
+
+    def ingest(self) -> None:
+        """Whatever the journal has is in the tables, once the open transaction is committed."""
+        self.tables.ingest(self._cursor.batches())
+        self.tables.set_finished(self._cursor.finished)
+        self.offsets = self.tables.offsets()

@@ -1,0 +1,246 @@
+"""Values in the store: each Digest is stored once, and read back as often as anybody asks."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from tasklineage.errors import CorruptObject, MissingObject, UnstorableResult
+from tasklineage.storage.codecs import (
+    LIMIT,
+    Undecodable,
+    decode,
+    encode,
+    is_present,
+)
+from tasklineage.storage.codecs.describe import preview, type_name
+from tasklineage.storage.object_layout import Buffer, Chunked, Header
+from tasklineage.storage.objects import Objects
+from tasklineage.storage.records import Ref
+
+_SCALARS = frozenset({int, float, bool, complex, type(None)})
+_KNOWN_KINDS = frozenset({str, bytes, bytearray, list, tuple, dict, set, frozenset})
+_MOST_REMEMBERED = 100_000
+
+
+class Values:
+    """Puts values into the store and gets them back. Any thread may call.
+
+    Parameters
+    ----------
+    search
+        The `Ref` of a stored value by Digest, as some record has it; asked before an object is
+        written. Its objects need not be there any more.
+    """
+
+    def __init__(
+        self,
+        objects: Objects,
+        search: Callable[[bytes], Ref | None],
+        *,
+        allow_pickle: bool = True,
+        read_only: bool = False,
+    ) -> None:
+        self._objects = objects
+        self._search = search
+        self._allow_pickle = allow_pickle
+        self._read_only = read_only
+        self._stored: dict[bytes, Ref] = {}
+        self._suspect: set[bytes] = set()
+
+    def put(self, value: Any, digest: bytes) -> Ref:
+        """Where the value is now. HOT for scalars.
+
+        A value whose Digest is known and whose objects are there is not written again. In a
+        read-only store a large value is only described.
+
+        Raises
+        ------
+        UnstorableResult
+            There is no way to store it.
+        StoreError
+            It could not be written.
+        """
+        if type(value) in _SCALARS:
+            return encode(value, digest, self._objects.put)
+        if self._read_only:
+            return self.describe(value, digest)
+        ref = self._stored.get(digest)
+        if ref is not None and self._is_there(ref):
+            return ref
+        putting = _Putting(self, digest)
+        try:
+            ref = encode(value, digest, putting.put, known=putting.known)
+        except _Known as found:
+            return found.ref
+        if ref.oid is not None:
+            self.note(ref)
+            self._suspect.discard(digest)
+        return ref
+
+    def describe(self, value: Any, digest: bytes) -> Ref:
+        """The value inline if it is small; where it is, if it is stored; else what it looks like.
+
+        Writes nothing.
+        """
+        if type(value) in _SCALARS:
+            return encode(value, digest, _refuse)
+        ref = self._stored.get(digest)
+        if ref is None and _may_be_small(value):
+            try:
+                return encode(value, digest, _refuse, known=self.known)
+            except (_TooLarge, UnstorableResult):
+                ref = None
+        if ref is None:
+            ref = self.known(digest)
+        if ref is None:
+            ref = Ref(digest, type_name(type(value)), preview=preview(value))
+        return ref
+
+    def get(self, ref: Ref) -> Any:
+        """The value, decoded anew. HOT for small plain ones.
+
+        Raises
+        ------
+        MissingObject, CorruptObject
+            One of its objects is gone, or is not what was written. It will be stored anew when the
+            same value is put again.
+        UnsafeFormat
+            Decoding would need pickle, which the store was opened to forbid.
+        Undecodable
+            Its class or its codec is not to be had here.
+        """
+        try:
+            return decode(ref, self._objects.open, allow_pickle=self._allow_pickle)
+        except (MissingObject, CorruptObject, Undecodable):
+            self._suspect.add(ref.digest)
+            self._stored.pop(ref.digest, None)
+            raise
+
+    def has(self, ref: Ref) -> bool:
+        """Whether everything is there that `get` needs; bytes are not verified."""
+        return ref.is_stored and self._is_there(ref)
+
+    def note(self, ref: Ref) -> None:
+        """Such a value is stored there."""
+        if len(self._stored) >= _MOST_REMEMBERED:
+            self._stored.clear()
+        self._stored[ref.digest] = ref
+
+    def known(self, digest: bytes) -> Ref | None:
+        """Where a value of that Digest is stored, if it is and all of it is there."""
+        if digest in self._suspect:
+            return None
+        ref = self._stored.get(digest)
+        if ref is None:
+            ref = self._search(digest)
+            if ref is not None:
+                self.note(ref)
+        return ref if ref is not None and self._is_there(ref) else None
+
+    def write(self, header: Header, buffers: Sequence[Buffer]) -> bytes:
+        """The id of an object that holds this."""
+        return self._objects.put(header, buffers)
+
+    def _is_there(self, ref: Ref) -> bool:
+        """Whether the objects are there; one that is not a tree must also be long enough."""
+        if ref.oid is None or ref.codec == "tree":
+            return is_present(ref, self._objects.has, self._objects.open)
+        try:
+            return os.stat(self._objects.path(ref.oid)).st_size >= ref.nbytes
+        except OSError:
+            return False
+
+
+class _Putting:
+    """The objects of one `put`: before the value's own is written, the Digest is looked for.
+
+    `known` is asked for each part before it is written, so the object that comes after a part that
+    is not known is that part's.
+    """
+
+    __slots__ = ("_digest", "_part", "_values")
+
+    def __init__(self, values: Values, digest: bytes) -> None:
+        self._values = values
+        self._digest = digest
+        self._part: bytes | None = None
+
+    def known(self, digest: bytes) -> Ref | None:
+        ref = self._values.known(digest)
+        self._part = digest if ref is None else None
+        return ref
+
+    def put(self, header: Header, buffers: Sequence[Buffer]) -> bytes:
+        part, self._part = self._part, None
+        if part is None:
+            ref = self._values.known(self._digest)
+            if ref is not None:
+                raise _Known(ref)
+        oid = self._values.write(header, buffers)
+        if part is not None:
+            size = sum(map(_length, buffers))
+            self._values.note(Ref(part, header.type, header.codec, size, None, oid))
+        return oid
+
+
+class _Known(BaseException):
+    """Nothing needs to be written: the value is stored. It never leaves this module."""
+
+    def __init__(self, ref: Ref) -> None:
+        super().__init__()
+        self.ref = ref
+
+
+class _TooLarge(BaseException):
+    """The value does not fit into a record. It never leaves this module."""
+
+
+class _Counter:
+    """A file that takes as many bytes as a record may have."""
+
+    def __init__(self) -> None:
+        self._left = LIMIT
+
+    def write(self, data: bytes) -> int:
+        return self._count(len(data))
+
+    def take(self, buffer: pickle.PickleBuffer) -> None:
+        self._count(buffer.raw().nbytes)
+
+    def _count(self, size: int) -> int:
+        self._left -= size
+        if self._left < 0:
+            raise _TooLarge
+        return size
+
+
+def _may_be_small(value: Any) -> bool:
+    """False if it is clear, before all of it is encoded, that the value does not fit in a record.
+
+    Instances of other classes may be a few bytes or a table of gigabytes; only pickle can tell.
+    """
+    kind = type(value)
+    if kind in _KNOWN_KINDS:
+        return kind not in (str, bytes, bytearray) or len(value) <= LIMIT
+    size = getattr(value, "nbytes", None)
+    if type(size) is int:
+        return size <= LIMIT
+    counter = _Counter()
+    try:
+        pickle.Pickler(counter, 5, buffer_callback=counter.take).dump(value)
+    except _TooLarge:
+        return False
+    except Exception:  # noqa: BLE001 - code of the user's classes; there are other codecs
+        return True
+    return True
+
+
+def _refuse(_header: Header, _buffers: Sequence[Buffer]) -> bytes:
+    raise _TooLarge
+
+
+def _length(buffer: Buffer) -> int:
+    return buffer.nbytes if isinstance(buffer, Chunked | memoryview) else len(buffer)

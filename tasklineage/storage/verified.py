@@ -1,0 +1,99 @@
+"""Which object files were verified whole, remembered across processes.
+
+    offset  bytes  content
+    0       16     id of the object
+    16      32     device, inode, size, and time of change in nanoseconds of its file, 8 bytes each
+    48      8      xxh3-64 of the 48 bytes before
+
+All numbers are little endian. The file is a cache, appended to by everybody: a lost or damaged
+line means that an object is verified once more. A line is of use only while its file has not been
+touched, so it can never vouch for other bytes than those that were verified.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from pathlib import Path
+
+import xxhash
+
+from tasklineage.storage.modes import create_file
+from tasklineage.storage.objects import StatKey
+
+FILE = "verified"
+_LINE = struct.Struct("<16s4QQ")
+_MOST = 200_000
+_U64 = (1 << 64) - 1
+
+
+class Verified:
+    """The verifications noted in the store at `root`. Any thread may call, and a forked child."""
+
+    def __init__(self, root: Path, *, read_only: bool = False) -> None:
+        self._path = root / FILE
+        self._read_only = read_only
+        self._known: dict[bytes, StatKey] | None = None
+        self._begins_anew = False
+
+    def is_verified(self, oid: bytes, key: StatKey) -> bool:
+        """Whether the object's file was verified as it is."""
+        known = self._known
+        if known is None:
+            known = self._known = self._load()
+        return known.get(oid) == key
+
+    def note_verified(self, oid: bytes, key: StatKey) -> None:
+        """The object's file has been verified as it is. Where this cannot be kept, it is not."""
+        known = self._known
+        if known is None:
+            known = self._known = self._load()
+        known[oid] = key
+        if self._read_only:
+            return
+        try:
+            self._append(_line(oid, key))
+        except OSError:
+            return
+
+    def _append(self, line: bytes) -> None:
+        anew, self._begins_anew = self._begins_anew, False
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC
+        try:
+            descriptor = os.open(self._path, flags | os.O_TRUNC if anew else flags)
+        except FileNotFoundError:
+            descriptor = create_file(self._path)
+        try:
+            os.write(descriptor, line)
+        finally:
+            os.close(descriptor)
+
+    def _load(self) -> dict[bytes, StatKey]:
+        try:
+            descriptor = os.open(self._path, os.O_RDONLY)
+        except OSError:
+            return {}
+        try:
+            content = os.read(descriptor, _MOST * _LINE.size)
+        except OSError:
+            return {}
+        finally:
+            os.close(descriptor)
+        whole = len(content) // _LINE.size
+        known: dict[bytes, StatKey] = {}
+        good = 0
+        for oid, *numbers, check in _LINE.iter_unpack(content[: whole * _LINE.size]):
+            device, inode, size, changed = numbers
+            key = (device, inode, size, changed)
+            if _line(oid, key)[-8:] == check.to_bytes(8, "little"):
+                known[oid] = key
+                good += 1
+        # Behind a torn line nothing is found, and a file that is full is mostly of the past.
+        self._begins_anew = good < whole or len(content) % _LINE.size != 0 or whole >= _MOST
+        return known
+
+
+def _line(oid: bytes, key: StatKey) -> bytes:
+    numbers = [number & _U64 for number in key]
+    packed = _LINE.pack(oid, *numbers, 0)[:-8]
+    return packed + xxhash.xxh3_64_intdigest(packed).to_bytes(8, "little")

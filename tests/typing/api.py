@@ -1,0 +1,177 @@
+"""The public API as type checkers see it. Checked by the strict modes of both; never executed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from datetime import datetime, timedelta
+from typing import Any, assert_type
+
+import tasklineage as tl
+from tasklineage import task
+
+
+class Model:
+    """What a training returns."""
+
+
+# A decorated function keeps its signature, with and without parentheses.
+
+
+@task
+def train(rows: list[float], lr: float = 0.1) -> Model:
+    return Model()
+
+
+@task()
+def bare_parentheses(x: int) -> str:
+    return str(x)
+
+
+@task(
+    name="evaluation",
+    version="1",
+    memo=False,
+    ignore=("verbose",),
+    key={"model": lambda model: 0},
+    ttl=timedelta(hours=1),
+    track=("dist:numpy", "env:SEED", train),
+    retries=tl.Retry(3, wait=0.5, backoff=2.0, jitter=0.1, on=(OSError,)),
+    catch=(ValueError,),
+    default=lambda error: 0.0,
+    executor="threads:2",
+    tags=("slow",),
+)
+def evaluate(model: Model, *, verbose: bool = False) -> float:
+    return 0.0
+
+
+@task
+async def fetch(url: str) -> bytes:
+    return b""
+
+
+@task
+def choose(candidates: tl.Inputs) -> Model:
+    return train([1.0])
+
+
+@task
+def total(numbers: list[float]) -> float:
+    return sum(numbers)
+
+
+assert_type(train([1.0], lr=0.2), Model)
+assert_type(train([1.0]), Model)
+assert_type(bare_parentheses(1), str)
+assert_type(evaluate(Model(), verbose=True), float)
+train("text")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+train([1.0], rate=0.2)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+evaluate()  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+undecorated: Callable[[list[float], float], Model] = train.__wrapped__
+
+
+# What hangs on a task takes the same arguments.
+
+assert_type(train.submit([1.0], lr=0.2), tl.Future[Model])
+assert_type(train.submit([1.0]).result(timeout=1.0), Model)
+assert_type(train.submit([1.0]).exception(), BaseException | None)
+assert_type(train.submit([1.0]).done(), bool)
+assert_type(train.submit([1.0]).cancel(), bool)
+assert_type(train.bind([1.0]), tl.BoundCall[Model])
+assert_type(train.options(memo=False)([1.0]), Model)
+assert_type(train.cached([1.0], lr=0.2), bool)
+assert_type(train.code_version, str)
+train.forget([1.0])
+
+# Futures and bound calls may be passed for values.
+
+assert_type(evaluate.submit(train.submit([1.0])), tl.Future[float])
+assert_type(evaluate.bind(train.bind([1.0])), tl.BoundCall[float])
+
+
+# Methods work: `self` is an argument, and is not asked for.
+
+
+class Trainer:
+    """A class with a task among its methods."""
+
+    @task
+    def fit(self, rows: list[float]) -> Model:
+        return train(rows)
+
+    @staticmethod
+    @task
+    def load(name: str) -> list[float]:
+        return []
+
+
+assert_type(Trainer().fit([1.0]), Model)
+assert_type(Trainer.load("x"), list[float])
+Trainer().fit("text")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+# Combinators.
+
+assert_type(tl.map(train, [[1.0], [2.0]], lr=0.2), tl.Fanout[Model])
+models = tl.map(train, ([float(i)] for i in range(3)), on_error="collect", max_workers=2)
+assert_type(models[0], Model)
+assert_type(models[1:], list[Model])
+assert_type(iter(models), Iterator[Model])
+assert_type(models.results(), list[Model])
+assert_type(models.as_completed(), Iterator[Model])
+assert_type(models.failures, list[tl.Failure])
+assert_type(models.hits, int)
+assert_type(models.executed, int)
+assert_type(models.failures[0].error, BaseException)
+assert_type(models.failures[0].index, int)
+tl.map(train, [[1.0]], on_error="ignore")  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
+
+left, right = tl.gather(train.bind([1.0]), total.bind([1.0, 2.0]))
+assert_type(left, Model)
+assert_type(right, float)
+assert_type(tl.join(choose, {"a": train.bind([1.0]), "b": train.bind([2.0])}), Model)
+assert_type(tl.join(total, tl.map(total, [[1.0], [2.0]])), float)
+
+
+# Coroutines.
+
+
+async def coroutines() -> None:
+    assert_type(await fetch("x"), bytes)
+    assert_type(fetch.submit("x"), tl.Future[bytes])
+    assert_type(await fetch.submit("x"), bytes)
+    assert_type(await train.submit([1.0]), Model)
+    assert_type(await tl.amap(fetch, ["x", "y"]), list[bytes])
+
+
+pending: Coroutine[Any, Any, bytes] = fetch("x")
+
+
+# Runs and queries.
+
+with tl.run("churn", executor="threads", params={"lr": 0.1}, tags=("exp",)) as run:
+    assert_type(run, tl.Run)
+    assert_type(run.hits, int)
+    assert_type(run.executed, int)
+    assert_type(run.failed, int)
+
+with tl.run(refresh=("train",)):
+    pass
+with tl.run(refresh=True, store="somewhere", durability="power"):
+    pass
+
+tl.configure(store="somewhere", executor="inline", namespace="prod")
+store = tl.open_store("somewhere", allow_pickle=False, read_only=True)
+assert_type(store, tl.Store)
+assert_type(tl.current_run(), tl.Run | None)
+assert_type(tl.latest("churn", status="done"), tl.Run | None)
+assert_type(tl.get("01"), tl.Run | tl.Call | tl.Artifact)
+for found in tl.runs(name="churn", tag=("exp",), limit=10, store=store):
+    assert_type(found, tl.Run)
+    assert_type(found.started, datetime)
+for call in tl.calls(task="train", status="done"):
+    assert_type(call, tl.Call)
+    assert_type(call.task, str)
+    assert_type(call.hit, bool)
+    assert_type(call.producer, tl.Call | None)
+    assert_type(call.children, Sequence[tl.Call])
