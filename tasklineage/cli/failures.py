@@ -73,7 +73,7 @@ def report(error: BaseException) -> int:
     from traceback import TracebackException
 
     shown = TracebackException.from_exception(error)
-    _trim(shown, isinstance(error, TasklineageError))
+    _trim(shown, isinstance(error, TasklineageError | SyntaxError))
     if isinstance(error, TasklineageError) and not shown.stack:
         message(f"tasklineage: {error}")
         return exit_code(error)
@@ -90,8 +90,8 @@ def message(text: str) -> None:
 def _trim(shown: TracebackException, is_deliberate: bool) -> None:
     """Drop frames of this package from a traceback and from those that it followed from.
 
-    Where there would be nothing left of an exception that is not ours, it is a bug of ours: all
-    stays.
+    Where nothing would be left of an exception that is not deliberate, it is a bug of ours and all
+    of it stays.
     """
     from traceback import StackSummary
 

@@ -63,14 +63,13 @@ def run_details(run: Run) -> Json:
 
 def call_json(call: Call) -> Json:
     """A call as the catalog has it."""
-    producer = call.producer
     return {
         "id": call.id,
         "task": call.task,
         "status": call.status,
-        "run": call.run.id,
-        "parent": None if call.parent is None else call.parent.id,
-        "producer": None if producer is None else producer.id,
+        "run": call.run_id,
+        "parent": call.parent_id,
+        "producer": call.producer_id,
         "started": _time(call.started),
         "ended": _time(call.ended),
     }

@@ -113,21 +113,26 @@ _current: ContextVar[Capture | None] = ContextVar("tasklineage_capture", default
 
 def begin(capture: Capture) -> Token[Capture | None]:
     """From now on what this context writes belongs to `capture`. The token is for `end`. HOT."""
-    _flight.calls.append(None)
-    if not _flight.is_installed:
-        _flight.install()
-    return _current.set(capture)
+    try:
+        _flight.calls.append(None)
+        if not _flight.is_installed:
+            _flight.install()
+        return _current.set(capture)
+    except BaseException:  # Ctrl-C: there is no token to end it with
+        release()
+        raise
 
 
 def end(token: Token[Capture | None]) -> None:
     """The call is over; what this context writes belongs to the call around it again. HOT."""
-    try:  # noqa: SIM105 - a context manager would cost as much as all the rest
+    try:
         _current.reset(token)
     except ValueError:
         pass  # a coroutine closed by the garbage collector ends in a context of somebody else
-    _flight.calls.pop()
-    if not _flight.calls:
-        _flight.restore()
+    finally:
+        _flight.calls.pop()
+        if not _flight.calls:
+            _flight.restore()
 
 
 def hold() -> None:

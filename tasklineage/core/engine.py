@@ -25,6 +25,7 @@ from tasklineage.core.frame import Frame, Position, current
 from tasklineage.core.loops import in_thread, run_coroutine
 from tasklineage.core.policy import pause, pause_async
 from tasklineage.errors import CorruptObject, MissingObject
+from tasklineage.executors.base import Blocked
 from tasklineage.key.digest import Unresolved
 from tasklineage.storage.codecs import Undecodable
 from tasklineage.storage.records import (
@@ -193,7 +194,7 @@ def execute(this: Call) -> Any:
     if not this.task.settings.memo:
         return _execute_body(this)
     store = this.run.store
-    held = store.flight.acquire(this.key, this.parent.held)
+    held = store.flight.acquire(this.key, this.parent.held, Blocked)
     try:
         value = _look_again(this)
         return _execute_body(this) if value is MISS else value
@@ -207,7 +208,7 @@ async def execute_async(this: Call) -> Any:
     if not this.task.settings.memo:
         return await _execute_body_async(this)
     store = this.run.store
-    held = await store.flight.acquire_async(this.key, this.parent.held)
+    held = await store.flight.acquire_async(this.key, this.parent.held, Blocked)
     try:
         value = _look_again(this)
         return await _execute_body_async(this) if value is MISS else value

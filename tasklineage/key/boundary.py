@@ -15,25 +15,26 @@ import os
 import sys
 from pathlib import Path
 from types import FunctionType, ModuleType
-from typing import Any
+from typing import Any, ClassVar
 
 from xxhash import xxh3_128_digest
 
-from tasklineage.key.contents import carried_parts, wrapper_parts
+from tasklineage.key.contents import carried_parts, wrapped_parts, wrapper_parts
 from tasklineage.key.tasklike import TaskLike
 
 _FOREIGN_PARTS = frozenset({"site-packages", "dist-packages", "lib-dynload"})
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 _HEAP_TYPE = 1 << 9
+_MAIN = frozenset({"__main__", "__mp_main__"})
 _EXTENSIONS = tuple(importlib.machinery.EXTENSION_SUFFIXES)
 
 
 class _Known:
     """Answers given before: by file name, and the installed top-level names by folder."""
 
-    files: dict[str, bool] = {}
-    installed: dict[str, frozenset[str]] = {}
-    extensions: dict[tuple[str, int, int], bytes] = {}
+    files: ClassVar[dict[str, bool]] = {}
+    installed: ClassVar[dict[str, frozenset[str]]] = {}
+    extensions: ClassVar[dict[tuple[str, int, int], bytes]] = {}
 
 
 def is_project_file(path: str) -> bool:
@@ -64,9 +65,12 @@ def is_project_function(function: FunctionType) -> bool:
     file = function.__code__.co_filename
     if not file.startswith("<"):
         return is_project_file(file)
+    module = sys.modules.get(function.__globals__.get("__name__", ""))
     if file.startswith("<frozen "):
         return False
-    return _is_project_name(function.__globals__.get("__name__"))
+    if module is None or vars(module) is not function.__globals__:
+        return True
+    return _is_project_module_or_main(module)
 
 
 def is_project_class(cls: type) -> bool:
@@ -76,7 +80,8 @@ def is_project_class(cls: type) -> bool:
     name = type.__getattribute__(cls, "__module__")
     if name == "builtins":  # `exec` without `__name__` in its globals, too
         return getattr(builtins, cls.__name__, None) is not cls
-    return _is_project_name(name)
+    module = sys.modules.get(name) if isinstance(name, str) else None
+    return module is None or _is_project_module_or_main(module)
 
 
 class Boundary:
@@ -109,11 +114,11 @@ class Boundary:
         if kind is FunctionType:
             return self.has_function(value) or self.carries(value, depth)
         if issubclass(kind, type):
-            return self.has_class(value)
+            return self.has_class(value) or bool(self.patches(value))
         if issubclass(kind, TaskLike):
             return True
-        parts = carried_parts(value)
-        return bool(depth and parts) and any(self.has_code(p, depth - 1) for _, p in parts or ())
+        parts = carried_parts(value) or wrapped_parts(value) or ()
+        return depth > 0 and any(self.has_code(part, depth - 1) for _, part in parts)
 
     def carries(self, function: FunctionType, depth: int = 4) -> bool:
         """Whether a function that is not of the project was wrapped around one that is."""
@@ -143,7 +148,8 @@ def extension_digest(thing: Any) -> bytes | None:
     Compiled code cannot be looked into, so all of it counts.
     """
     name = getattr(thing, "__module__", None)
-    module = thing if isinstance(thing, ModuleType) else sys.modules.get(name or "")
+    found = sys.modules.get(name) if isinstance(name, str) else None
+    module = thing if isinstance(thing, ModuleType) else found
     file = None if module is None else vars(module).get("__file__")
     if not isinstance(file, str) or not file.endswith(_EXTENSIONS) or not is_project_file(file):
         return None
@@ -165,8 +171,9 @@ def origin_of(name: str) -> str:
     spec = None if top in sys.stdlib_module_names else _find_spec(top)
     if spec is None:
         return "foreign" if top in sys.stdlib_module_names else "missing"
-    folders = list(spec.submodule_search_locations or ())
-    files = [spec.origin] if spec.has_location else [os.path.join(f, "__init__.py") for f in folders]
+    files = [os.path.join(f, "__init__.py") for f in spec.submodule_search_locations or ()]
+    if spec.has_location:
+        files = [spec.origin]
     return "project" if any(map(is_project_file, files)) else "foreign"
 
 
@@ -179,10 +186,9 @@ def _find_spec(top: str) -> Any:
         return None
 
 
-def _is_project_name(name: Any) -> bool:
-    """Whether the module of this name is of the project; one that is not loaded is."""
-    module = sys.modules.get(name) if isinstance(name, str) else None
-    return module is None or is_project_module(module)
+def _is_project_module_or_main(module: ModuleType) -> bool:
+    """What names the main module as its own was written by users, whoever started the process."""
+    return module.__name__ in _MAIN or is_project_module(module)
 
 
 def _is_project_path(path: str) -> bool:

@@ -23,8 +23,8 @@ from collections.abc import Iterator
 from types import CodeType
 from typing import Any
 
-from tasklineage.key.stack import Instruction, expression_start
 from tasklineage.key.jumps import straightened
+from tasklineage.key.stack import Instruction, expression_start
 
 # Jumps forward and backward go by one name: which it is follows from the layout.
 _NAMES = [
@@ -97,7 +97,7 @@ class Block:
                     self.nested.append(Block(constant, self, f"{label}.{len(self.nested)}"))
 
     def blocks(self) -> Iterator[Block]:
-        """This block and all that are nested in it, outer ones first."""
+        """The block and all that are nested in it, outer ones first."""
         yield self
         for block in self.nested:
             yield from block.blocks()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
-from types import BuiltinFunctionType, BuiltinMethodType, FunctionType, ModuleType
+from types import BuiltinFunctionType, BuiltinMethodType, FunctionType, MethodType, ModuleType
 from typing import Any, NamedTuple
 
 from xxhash import xxh3_128_digest
@@ -23,7 +23,8 @@ from tasklineage.key.contents import (
     class_parts,
     module_parts,
     opaque_parts,
-    registry_parts,
+    public_place,
+    registry_of,
     wrapped_parts,
     wrapper_parts,
 )
@@ -49,10 +50,10 @@ _HARMLESS = frozenset(
         "_thread.lock", "_thread.RLock", "threading.Event", "threading.Condition",
         "threading.Semaphore", "threading.BoundedSemaphore", "threading.Barrier",
         "_thread._local", "_contextvars.ContextVar", "logging.Logger", "logging.RootLogger",
-        "_io.TextIOWrapper",
+        "builtins.object", "typing.TypeVar", "typing.ParamSpec", "typing.TypeVarTuple",
     }
 )  # fmt: skip
-"""Types without content that could change a result: not worth a word."""
+"""Types whose values have an identity but no content that could change a result."""
 
 
 class Data(NamedTuple):
@@ -144,10 +145,13 @@ class Walk:
             return self._builtin(value)
         return self._carrier(value, name)
 
-    def _carrier(self, value: Any, name: str) -> int | None:
+    def _carrier(self, value: Any, name: str) -> int | Leaf | None:
         """A partial, a property and the like; or a foreign object around a function."""
         kind = type(value)
         is_ours = self._boundary.has_class(kind)
+        place = public_place(value) if kind is MethodType else None
+        if place is not None:
+            return leaf("external", name, place)
         parts = carried_parts(value)
         if parts is None and not is_ours:
             parts = wrapped_parts(value)
@@ -155,7 +159,7 @@ class Walk:
             return None
         if is_ours:
             parts = [("type", kind), *parts, *sorted(getattr(value, "__dict__", {}).items())]
-        own = _own("carrier", _qualified(kind))
+        own = _own("carrier", "" if is_ours else _qualified(kind))
         return self._add_code("carrier", name, own, value, self._parts(parts, name))
 
     def _only(self, thing: Any) -> Expansion:
@@ -175,15 +179,12 @@ class Walk:
             own = facts_of(function.__code__).digest
             return self._add_code("function", name, own, function, self._function_edges(function))
         place = f"{function.__globals__.get('__name__')}.{function.__code__.co_qualname}"
-        parts = registry_parts(function)
-        if parts is not None:
-            registry: Any = getattr(function, "registry")  # noqa: B009 - unknown to type checkers
-            self.recorder.bind_all(registry, dict(registry), function)
-        elif self._boundary.carries(function):
-            parts = wrapper_parts(function)
-        else:
+        if not self._boundary.carries(function):
             return leaf("external", name, place)
-        edges = self._parts(parts, name, is_watched=False)
+        registry = registry_of(function)
+        if registry:
+            self.recorder.bind_all(registry, dict(registry), function)
+        edges = self._parts(wrapper_parts(function), name, is_watched=False)
         return self._add_code("wrapper", name, _own("wrapper", place), function, edges)
 
     def _function_edges(self, function: FunctionType, *, defaults: bool = True) -> Expansion:
@@ -192,7 +193,7 @@ class Walk:
         facts, scope = facts_of(code), scope_of(function, code)
         self.reads |= facts.reads
         self.untracked |= dict.fromkeys(f"{scope.title}: {text}" for text in facts.unresolved)
-        self.nested |= {f"{function.__module__}.{inner.co_qualname}" for inner in facts.nested}
+        self.nested |= {f"{function.__module__}.{qualname}" for qualname in facts.nested}
         for module in facts.imports:
             names.find(Reference("import", module, ()), scope, recorder)
         for reference in facts.references:
@@ -208,7 +209,8 @@ class Walk:
         code, defaults, keywords = function.__code__, function.__defaults__, function.__kwdefaults__
         self.recorder.attribute(function, "__defaults__", defaults)
         self.recorder.attribute(function, "__kwdefaults__", keywords)
-        values = dict(zip(code.co_varnames[: code.co_argcount][::-1], (defaults or ())[::-1]))
+        positional = code.co_varnames[: code.co_argcount]
+        values = dict(zip(positional[::-1], (defaults or ())[::-1], strict=False))
         if keywords:
             self.recorder.bind_all(keywords, dict(keywords))
             values |= keywords
@@ -224,7 +226,7 @@ class Walk:
         yield from self._parts(sorted(attributes.items()), title)
 
     def _place(self, thing: Any, special: Iterable[str]) -> Expansion:
-        """The names, docstring and annotations of a function or class, where somebody reads them."""
+        """What a function or class says of itself, where somebody reads it."""
         for kind in special:
             for name in _ATTRIBUTES.get(kind, ()):
                 yield Edge(name, self._attribute(thing, name, _qualified(thing)))
@@ -241,6 +243,9 @@ class Walk:
             return Leaf("extension", name, extension, name)
         if owner is None or isinstance(owner, (ModuleType, type)):
             return leaf("external", name, name)
+        place = public_place(function)
+        if place is not None:
+            return leaf("external", name, place)
         own = _own("builtin method", name)
         return self._add_code("carrier", name, own, function, self._parts([("self", owner)], name))
 
@@ -275,10 +280,9 @@ class Walk:
             if found.rest and found.rest[0] in _OF_PLACE and _has_place(found.value):
                 return self._attribute(found.value, found.rest[0], found.path)
             return self.target(found.value, found.path)
-        code = None if found.value is MISSING else self.code_target(found.value, found.path)
-        if code is None or isinstance(code, Leaf) and code.kind == "external":
+        if found.value is MISSING or not self._boundary.has_code(found.value):
             return leaf(found.kind, found.path, found.text or label)
-        return code
+        return self.target(found.value, found.path)
 
     def _globals(self, scope: Scope) -> int | Leaf:
         """The whole module of a function that can read it by computed names."""
@@ -315,6 +319,10 @@ class Walk:
         reads_annotations = "annotations" in self._minded
         yield from self._parts(class_parts(cls, namespace, annotations=reads_annotations), name)
         yield from self._place(cls, sorted(self._minded - {"annotations"}))
+        if "subclasses" in self._minded:
+            below: list[type] = type.__subclasses__(cls)
+            ours = enumerate(filter(self._boundary.has_class, below))
+            yield from self._parts([(f"subclass {n}", sub) for n, sub in ours], name)
 
     def _module(self, module: ModuleType) -> int | Leaf:
         extension = extension_digest(module)
@@ -344,8 +352,9 @@ class Walk:
     def _task_edges(self, task: TaskLike) -> Expansion:
         """As for a child task, but without the defaults of its function: they are arguments."""
         function = task.__wrapped__
-        is_plain = type(function) is FunctionType and self._boundary.has_function(function)
-        if task.version is not None or not is_plain:
+        if not isinstance(function, FunctionType) or task.version is not None:
+            return self._child_edges(task)
+        if not self._boundary.has_function(function):
             return self._child_edges(task)
         facts = facts_of(function.__code__)
         node = Node("function", _qualified(function), facts.digest, None)
@@ -360,17 +369,19 @@ class Walk:
     # Values.
 
     def _value(self, value: Any, name: str, *, is_watched: bool) -> int | Leaf:
+        if _qualified(type(value)) in _HARMLESS:
+            return leaf("opaque", name, _qualified(type(value)))
         met: dict[bytes, int] = {}
 
         def token(thing: Any) -> bytes | None:
             target = self.code_target(thing, name)
             if isinstance(target, int):
-                found = self.tokens[id(thing)]
-                met[found] = target
-                return found
+                met[self.tokens[id(thing)]] = target
+                return self.tokens[id(thing)]
             is_named = target is None or target.kind == "external"
-            self.foreign[id(thing)] = thing, None if is_named else target.digest
-            return self.foreign[id(thing)][1]
+            found = None if is_named or target is None else target.digest
+            self.foreign[id(thing)] = thing, found
+            return found
 
         try:
             own = digest(value, name, token)
@@ -391,13 +402,12 @@ class Walk:
         is_container = kind in (dict, list, tuple) or self._boundary.has_class(kind)
         found = opaque_parts(value) if is_container else None
         if found is None:
-            if _qualified(kind) not in _HARMLESS:
-                self.untracked[f"{name}: {_qualified(kind)}"] = None
+            self.untracked[f"{name}: {_qualified(kind)}"] = None
             return leaf("opaque", name, _qualified(kind))
         space, items, parts = found
         self.recorder.bind_all(space, items)
-        own = _own("opaque", _qualified(kind))
-        return self._add(Node("opaque", name, own, value), self._parts([("type", kind), *parts], name))
+        node = Node("opaque", name, _own("opaque", ""), value)
+        return self._add(node, self._parts([("type", kind), *parts], name))
 
 
 def _own(kind: str, text: str) -> bytes:

@@ -20,13 +20,13 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Mapping
-from types import ModuleType
-from typing import Any
+from types import FunctionType, ModuleType
+from typing import Any, ClassVar
 
 from tasklineage.errors import UnhashableArgument
 from tasklineage.key.boundary import Boundary
 from tasklineage.key.closure import Data, Walk
-from tasklineage.key.digest import Unresolved, digest, set_code_hook
+from tasklineage.key.digest import Unresolved, digest, is_immutable, set_code_hook
 from tasklineage.key.guards import Guards
 from tasklineage.key.nodes import graph_digest
 from tasklineage.key.parts import Part, parts_of
@@ -42,13 +42,13 @@ SLOW_DATA = 0.001
 
 
 class CodeVersion:
-    """A code version: its digest, and what it was made of. The same object while nothing changes."""
+    """A code version: its digest, and what it was made of; the same object while it holds."""
 
-    __slots__ = ("_closure", "_state", "digest")
+    __slots__ = ("closure", "digest", "state")
 
     def __init__(self, closure: Closure, state: State, digest: bytes) -> None:
-        self._closure = closure
-        self._state = state
+        self.closure = closure
+        self.state = state
         self.digest = digest
 
     def __repr__(self) -> str:
@@ -57,12 +57,12 @@ class CodeVersion:
     @property
     def parts(self) -> tuple[Part, ...]:
         """Everything that counts, for people and for `why`: made anew at each look."""
-        return self._closure.parts(self._state)
+        return self.closure.parts(self.state)
 
     @property
     def children(self) -> tuple[TaskLike, ...]:
         """The tasks that the code can call, at any depth."""
-        return self._closure.children
+        return self.closure.children
 
     @property
     def nested(self) -> frozenset[str]:
@@ -70,17 +70,17 @@ class CodeVersion:
 
         A task of such a name is made when its parent runs, so it need not exist beforehand.
         """
-        return self._closure.nested
+        return self.closure.nested
 
     @property
     def untracked(self) -> tuple[str, ...]:
         """References that could not be resolved, and values without a digest."""
-        return self._closure.untracked
+        return self.closure.untracked
 
     @property
     def data(self) -> tuple[str, ...]:
         """Names of the mutable values that the code reads."""
-        return tuple(data.name for data in self._closure.data)
+        return tuple(data.name for data in self.closure.data)
 
 
 class Closure:
@@ -117,14 +117,14 @@ class Closure:
         if not self.data:
             return self.current
         state = self.state()
-        if state is not None and state != self.current._state:
+        if state is not None and state != self.current.state:
             self.current = self._version(state)
         return None if state is None else self.current
 
     def state(self) -> State | None:
         """The digests of the mutable values now; None where there is other code in one of them."""
         found: list[bytes] = []
-        for data, before in zip(self.data, self.current._state, strict=True):
+        for data, before in zip(self.data, self.current.state, strict=True):
             tokens = _Tokens(self._tokens, self._foreign)
             try:
                 now = self._timed_digest(data, tokens)
@@ -163,8 +163,7 @@ class Closure:
         now = digest(data.value, data.name, tokens)
         took = time.perf_counter() - began
         if took > SLOW_DATA and data.name not in _Kept.warned:
-            _Kept.warned.add(data.name)
-            _warn_slow(data.name, took)
+            _measure_again(data, tokens)
         return now
 
     def _version(self, state: State) -> CodeVersion:
@@ -201,15 +200,15 @@ class _Tokens:
 
 
 class _Kept:
-    """Closures of functions, classes and modules, and of tasks that are arguments, by identity.
+    """Closures of functions, classes and modules that were asked for by themselves, by identity.
 
     They hold what they are about, so that no identity is used twice while they are kept. A None
     stands for what is not of the project.
     """
 
     LIMIT = 4096
-    closures: dict[int, tuple[Any, Closure | None]] = {}
-    warned: set[str] = set()
+    closures: ClassVar[dict[int, tuple[Any, Closure | None]]] = {}
+    warned: ClassVar[set[str]] = set()
 
 
 def code_version(thing: Any) -> CodeVersion:
@@ -233,13 +232,11 @@ def code_version(thing: Any) -> CodeVersion:
     """
     if not isinstance(thing, TaskLike):
         return _kept(thing)
-    closure: Closure | None = thing._closure
-    if closure is not None and closure.thing is thing:
-        version = closure.version()
-        if version is not None:
-            return version
-    thing._closure = fresh = Closure(thing, is_call=True)
-    return fresh.current
+    version = _current(thing.closure, thing)
+    if version is None:
+        thing.closure = Closure(thing, is_call=True)
+        version = thing.closure.current
+    return version
 
 
 def changed_data(version: CodeVersion) -> tuple[str, ...]:
@@ -248,25 +245,31 @@ def changed_data(version: CodeVersion) -> tuple[str, ...]:
     Since this code version was made, that is: the engine asks after a call. Costs a comparison of
     bindings and a digest of each mutable value that the code reads.
     """
-    return tuple(version._closure.changes(version._state))
+    return tuple(version.closure.changes(version.state))
 
 
 def data_state(version: CodeVersion) -> Mapping[str, bytes]:
     """The digests now of the mutable values that the code reads, and of what was bound anew."""
-    closure, state = version._closure, version._state
+    closure, state = version.closure, version.state
     known = {data.name: own for data, own in zip(closure.data, state, strict=True)}
     return known | closure.changes(state)
 
 
-def _kept(thing: Any, *, is_call: bool = True) -> CodeVersion:
-    """The code version of what is no task, or of a task that is an argument."""
-    held, closure = _Kept.closures.get(id(thing), (None, None))
-    version = closure.version() if closure is not None and held is thing else None
-    if version is not None:
-        return version
-    fresh = Closure(thing, is_call=is_call)
-    _keep(thing, fresh)
-    return fresh.current
+def _current(closure: Closure | None, thing: Any) -> CodeVersion | None:
+    """The code version that a closure made before has now; None if there is no good one."""
+    return closure.version() if closure is not None and closure.thing is thing else None
+
+
+def _kept(thing: Any) -> CodeVersion:
+    """The code version of what is no task."""
+    _, closure = _Kept.closures.get(id(thing), (None, None))
+    version = _current(closure, thing)
+    if version is None:
+        closure = Closure(thing, is_call=False)
+        version = closure.current
+        if _is_lasting(thing):
+            _keep(thing, closure)
+    return version
 
 
 def _keep(thing: Any, closure: Closure | None) -> None:
@@ -275,16 +278,29 @@ def _keep(thing: Any, closure: Closure | None) -> None:
     _Kept.closures[id(thing)] = thing, closure
 
 
+def _is_lasting(thing: Any) -> bool:
+    """Whether keeping a thing alive costs nothing: a lambda may hold large values in its cells."""
+    if not isinstance(thing, FunctionType):
+        return isinstance(thing, (type, ModuleType))
+    return thing.__closure__ is None and is_immutable(thing.__defaults__ or ())
+
+
 def _code_of(thing: Any) -> bytes | None:
-    """The digest of a function, class, module or task inside a value; None if not of the project."""
+    """The digest of a function, class, module or task inside a value; None for foreign ones."""
+    if isinstance(thing, TaskLike):
+        version = _current(thing.closure_as_value, thing)
+        if version is None:
+            thing.closure_as_value = Closure(thing, is_call=False)
+            version = thing.closure_as_value.current
+        return version.digest
     held, closure = _Kept.closures.get(id(thing), (None, None))
-    if held is not thing or closure is None:
-        if held is thing:
-            return None
-        if not _OUTSIDE.has_code(thing):
+    if held is thing and closure is None:
+        return None
+    if closure is None and not _OUTSIDE.has_code(thing):
+        if _is_lasting(thing):
             _keep(thing, None)
-            return None
-    return _kept(thing, is_call=False).digest
+        return None
+    return _kept(thing).digest
 
 
 def _walked(thing: Any, *, is_call: bool) -> tuple[Walk, int]:
@@ -294,7 +310,7 @@ def _walked(thing: Any, *, is_call: bool) -> tuple[Walk, int]:
     while True:
         walk = Walk(boundary, minded)
         root = walk.run(thing, is_call=is_call)
-        if walk.reads == minded:
+        if frozenset(walk.reads) == minded:
             return walk, root
         minded = frozenset(walk.reads)
 
@@ -311,11 +327,18 @@ def _digest_or_none(value: Any) -> bytes | None:
         return None
 
 
-def _warn_slow(name: str, seconds: float) -> None:
+def _measure_again(data: Data, tokens: _Tokens) -> None:
+    """Warn, once for each value, unless it was the machine that was slow."""
+    began = time.perf_counter()
+    digest(data.value, data.name, tokens)
+    took = time.perf_counter() - began
+    if took <= SLOW_DATA:
+        return
+    _Kept.warned.add(data.name)
     warnings.warn(
-        f"the code reads the global {name}, which takes {seconds * 1000:.1f} ms to digest, at every "
-        "call: pass it as an argument, or make it something that cannot change (a tuple, a frozen "
-        "dataclass, an array with setflags(write=False) …)",
+        f"the code of a task reads {data.name}, which takes {took * 1000:.1f} ms to digest at "
+        "every call. Pass it as an argument, or make it something that cannot change: a tuple, a "
+        "frozen dataclass, an array with setflags(write=False).",
         stacklevel=2,
     )
 

@@ -23,7 +23,7 @@ _NEVER = frozenset(
         "_abc_impl", "__orig_bases__", "__parameters__", "__type_params__", "__signature__",
         "__dataclass_fields__", "__dataclass_params__", "__match_args__", "__slotnames__",
         "__pydantic_core_schema__", "__pydantic_validator__", "__pydantic_serializer__",
-        "__pydantic_complete__", "__pydantic_parent_namespace__",
+        "__pydantic_complete__", "__pydantic_parent_namespace__", "__pydantic_setattr_handlers__",
     }
 )  # fmt: skip
 """Names of a class namespace that say nothing more, or nothing that can change a result."""
@@ -61,6 +61,7 @@ def class_parts(cls: type, namespace: dict[str, Any], *, annotations: bool) -> I
         skipped = skipped | _OF_ENUM | frozenset(namespace.get("_member_map_", ()))
     if "__dataclass_fields__" in namespace:
         yield from _fields(namespace)
+    if "__dataclass_fields__" in namespace or "__attrs_attrs__" in namespace:
         skipped = skipped | {name for name in namespace if _is_generated(namespace[name])}
     if annotations or _has_declared_fields(cls):
         yield "annotations", tuple(namespace.get("__annotations__", {}).items())
@@ -90,29 +91,49 @@ def carried_parts(value: Any) -> list[Part] | None:
 
 def wrapped_parts(value: Any) -> list[Part] | None:
     """What a callable object carries that was put around a function, with its plain settings."""
-    wrapped = getattr(value, "__wrapped__", None) if callable(value) else None
-    if not callable(wrapped):
-        return None
     settings = getattr(value, "__dict__", {})
+    is_around = "__wrapped__" in settings or hasattr(type(value), "__wrapped__")
+    wrapped = getattr(value, "__wrapped__", None) if is_around else None
+    if not callable(value) or not callable(wrapped):
+        return None
     names = sorted(name for name in settings if not name.startswith("__"))
     plain = [(name, settings[name]) for name in names if is_immutable(settings[name])]
     return [("__wrapped__", wrapped), *plain]
 
 
 def wrapper_parts(function: FunctionType) -> list[Part]:
-    """What a function carries in its cells and attributes."""
+    """What a function carries in its cells and attributes; of a dispatching one, what it calls."""
+    registry = registry_of(function)
+    if registry is not None:
+        return registry_parts(registry)
     cells = zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
     parts = [(f"cell {name}", content) for name, cell in cells for content in _content(cell)]
     return [*parts, *sorted(function.__dict__.items())]
 
 
-def registry_parts(function: FunctionType) -> list[Part] | None:
+def public_place(value: Any) -> str | None:
+    """Where a library keeps a bound method as a function of its own, as `random.choice` is one.
+
+    The state of the hidden instance behind it is no more of the project than that of any library.
+    """
+    module = sys.modules.get(str(type(value.__self__).__module__))
+    is_there = module is not None and vars(module).get(value.__name__) is value
+    return f"{type(value.__self__).__module__}.{value.__name__}" if is_there else None
+
+
+def registry_of(function: FunctionType) -> Mapping[type, Any] | None:
     """The implementations of a `functools.singledispatch` function; None for any other."""
     if function.__code__.co_qualname != "singledispatch.<locals>.wrapper":
         return None
     registry: Mapping[type, Any] = getattr(function, "registry", {})
-    items = sorted((f"{kind.__module__}.{kind.__qualname__}", kind) for kind in registry)
-    return [(f"for {name}", part) for name, kind in items for part in (kind, registry[kind])]
+    return registry
+
+
+def registry_parts(registry: Mapping[type, Any]) -> list[Part]:
+    """The types and implementations of a `functools.singledispatch` function."""
+    kinds = sorted(registry, key=lambda kind: f"{kind.__module__}.{kind.__qualname__}")
+    pairs = enumerate((kind, registry[kind]) for kind in kinds)
+    return [(f"for {n}", part) for n, pair in pairs for part in pair]
 
 
 def opaque_parts(value: Any) -> tuple[Any, dict[Any, Any], list[Part]] | None:
@@ -165,11 +186,13 @@ def _fields(namespace: dict[str, Any]) -> Iterator[Part]:
 
 
 def _is_generated(value: Any) -> bool:
-    """Whether a method was written by `dataclasses`: it follows from the fields."""
+    """Whether a method was written by `dataclasses` or `attrs`: it follows from the fields."""
     if not isinstance(value, FunctionType) or not value.__name__.startswith("__"):
         return False
     file = value.__code__.co_filename
-    return file == "<string>" or file == dataclasses.__file__ or file.endswith("reprlib.py")
+    if file.startswith("<attrs generated"):
+        return True
+    return file in ("<string>", dataclasses.__file__) or file.endswith("reprlib.py")
 
 
 def _is_enum(cls: type) -> bool:
@@ -185,7 +208,8 @@ def _has_declared_fields(cls: type) -> bool:
     if "__attrs_attrs__" in vars(cls):
         return True
     kind = type(cls)
-    return kind is not type and kind.__module__.partition(".")[0] not in sys.stdlib_module_names
+    module = str(kind.__module__).partition(".")[0]
+    return kind is not type and module not in sys.stdlib_module_names
 
 
 def _partial(value: Any) -> Iterator[Part]:

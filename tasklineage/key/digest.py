@@ -230,17 +230,41 @@ class _Walk:
         return found
 
     def _one(self, value: Any, kind: type) -> Any:
+        """The token of one object that was not met before."""
+        data = None
         if kind is dict:
             data = _plain_dict(value)
         elif kind is list or kind is tuple:
             data = _plain_sequence(value)
-        else:
-            return self._group((value,), kind)[0]
         if data is not None:
             return xxh3_128_digest(data)
-        if len(value) > _CHUNK:
-            return self._long(value, kind)
-        return self._group((value,), kind)[0]
+        self._enter()
+        if kind not in HEADS:
+            found = self._special(form_of(kind)(value, self.code))
+        elif len(value) > _CHUNK and HEADS[kind] not in _SETS:
+            found = self._long(value, kind)
+        else:
+            flat = _flat((value,), kind)
+            found = xxh3_128_digest(joined(HEADS[kind], list(self._tokens(flat))))
+        self._depth -= 1
+        return found
+
+    def _enter(self) -> None:
+        self._depth += 1
+        if self._depth > _DEEPEST:
+            raise RecursionError
+
+    def _special(self, parts: Parts) -> Any:
+        if parts[0] is SAME:
+            return self.token(parts[1])
+        own = self.token
+        tokens = [
+            part
+            if (kind := type(part)) in _FIXED or (kind is str and len(part) <= LIMIT)
+            else own(part)
+            for part in parts
+        ]
+        return xxh3_128_digest(SPECIAL + dumps(tuple(tokens), VERSION))
 
     def _long(self, value: Any, kind: type) -> bytes:
         """The digest of a list, tuple or dict that is written in pieces."""
@@ -284,27 +308,29 @@ class _Walk:
         if kind not in HEADS:
             return self._group(values, kind)
         flat = _flat(values, kind)
-        digests = _leaf_digests(values, kind, flat)
+        digests = _leaf_digests(HEADS[kind], values, flat)
         return self._group(values, kind, flat) if digests is None else digests
 
     def _group(
         self, values: Sequence[Any], kind: type, flat: list[Any] | None = None
     ) -> Sequence[Any]:
-        """The tokens of values of one type that is not simple, looked at together."""
-        if len(values) > 1 and len(set(map(id, values))) < len(values):
+        """The tokens of objects of one type, looked at together."""
+        if len(set(map(id, values))) < len(values):
             return list(map(self.token, values))
-        self._depth += 1
-        if self._depth > _DEEPEST:
-            raise RecursionError
-        if kind in HEADS:
-            found = self._joined(HEADS[kind], values, flat or _flat(values, kind))
+        self._enter()
+        found: Sequence[Any] | None
+        if flat is not None:
+            found = self._joined(HEADS[kind], values, flat)
         else:
             form = form_of(kind)
             formed = [form(value, self.code) for value in values]
             if formed[0][0] is SAME:
                 found = self._tokens([parts[1] for parts in formed])
             else:
-                found = self._joined(SPECIAL, formed, list(chain.from_iterable(formed)))
+                flat = list(chain.from_iterable(formed))
+                found = _leaf_digests(SPECIAL, formed, flat)
+                if found is None:
+                    found = self._joined(SPECIAL, formed, flat)
         self._depth -= 1
         return found
 
@@ -337,15 +363,15 @@ def _flat(values: Sequence[Any], kind: type) -> list[Any]:
     return list(chain.from_iterable(values))
 
 
-def _leaf_digests(values: Sequence[Any], kind: type, flat: list[Any]) -> list[bytes] | None:
-    """The digests of lists, tuples or dicts, if they have but atoms."""
+def _leaf_digests(head: bytes, values: Sequence[Any], flat: list[Any]) -> list[bytes] | None:
+    """The digests of lists, tuples, dicts or the parts of other types, if they have but atoms."""
     types = set(map(type, flat))
-    if not types <= ATOMS or HEADS[kind] in _SETS:
+    if head in _SETS or not types <= ATOMS:
         return None
     forms = list(map(dumps, values, repeat(VERSION)))
-    return (
-        list(map(xxh3_128_digest, forms)) if is_plain(flat, types, max(map(len, forms))) else None
-    )
+    if not is_plain(flat, types, max(map(len, forms))):
+        return None
+    return list(map(xxh3_128_digest, map(SPECIAL.__add__, forms) if head == SPECIAL else forms))
 
 
 def _plain_sequence(value: list[Any] | tuple[Any, ...]) -> bytes | None:

@@ -34,7 +34,8 @@ def _array(value: Any, code: Code) -> Parts:
     numpy: Any = sys.modules["numpy"]
     if kind is numpy.ndarray or kind is numpy.memmap:
         return "numpy.ndarray", *_content(value)
-    source = origin(kind.__module__) if code(kind) is None else None
+    is_own = kind in (numpy.matrix, numpy.recarray) or code(kind) is not None
+    source = None if is_own else origin(kind.__module__)
     plain = value.view(numpy.ndarray)
     return "numpy.ndarray", *_content(plain), kind, getattr(value, "__dict__", None) or None, source
 

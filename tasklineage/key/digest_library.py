@@ -44,8 +44,12 @@ def _buffer(value: Any, _: Code) -> Parts:
     return "buffer", xxh3_128_digest(value.raw())
 
 
-def _ellipsis(_value: Any, _: Code) -> Parts:
-    return ("Ellipsis",)
+def _constant(value: Any, _: Code) -> Parts:
+    return (repr(value),)
+
+
+def _union(value: Any, _: Code) -> Parts:
+    return "types.UnionType", value.__args__
 
 
 def _mapping_proxy(value: Any, _: Code) -> Parts:
@@ -53,7 +57,9 @@ def _mapping_proxy(value: Any, _: Code) -> Parts:
 
 
 add_form(PickleBuffer, _buffer, family=False)
-add_form(types.EllipsisType, _ellipsis, family=False)
+add_form(types.EllipsisType, _constant, family=False)
+add_form(types.NotImplementedType, _constant, family=False)
+add_form(types.UnionType, _union, family=False)
 add_form(types.MappingProxyType, _mapping_proxy, family=False)
 
 

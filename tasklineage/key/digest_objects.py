@@ -18,6 +18,8 @@ LIBRARY = Library()
 
 _NEW = copyreg.__dict__["__newobj__"]
 _PROTOCOL = 5
+_HEAP_TYPE = 1 << 9
+"""The flag of a type that was made at run time; the others are defined in C, under their name."""
 
 
 @LIBRARY.form("builtins:type", family=True)
@@ -25,14 +27,15 @@ def _class(value: Any, code: Code) -> Parts:
     """A class of the project counts by its name too: a task may ask for it."""
     version = code(value)
     if version is not None:
-        return "class", value.__qualname__, version
+        return "project class", value.__qualname__, version
     module, name = value.__module__, value.__qualname__
-    if _is_importable(value, module, name):
-        return "class", module, name, None
+    if not value.__flags__ & _HEAP_TYPE or _is_importable(value, module, name):
+        return "class", module, name
     content = {
         key: part
         for key, part in vars(value).items()
-        if isinstance(part, types.FunctionType | int | str | tuple) and key != "__module__"
+        if isinstance(part, types.FunctionType)
+        or (isinstance(part, int | str | tuple) and not key.startswith("__"))
     }
     return "class", module, name, value.__bases__, content
 
@@ -145,9 +148,9 @@ def _instance(value: Any, code: Code) -> Parts:
     source = origin(kind.__module__) if is_foreign else None
     reduced: Any = _reduced(value, kind)
     if isinstance(reduced, str):
-        return "global", kind, _module_of(value, kind, reduced), reduced, source
-    padding = (None,) * (6 - len(reduced))
-    function, arguments, state, items, pairs, setter = (*reduced, *padding)
+        return "global", _module_of(value, kind, reduced), reduced
+    padded: list[Any] = [*reduced, None, None, None, None]
+    function, arguments, state, items, pairs, setter = padded[:6]
     is_new = function is _NEW and len(arguments) == 1 and arguments[0] is kind
     if is_new and items is None and pairs is None and setter is None:
         return "object", kind, state, source

@@ -46,7 +46,8 @@ def scope_of(function: FunctionType, code: CodeType) -> Scope:
     """The scope in which a function runs."""
     cells = dict(zip(code.co_freevars, function.__closure__ or (), strict=True))
     title = f"{function.__module__}.{function.__qualname__}"
-    return Scope(function.__globals__, function.__builtins__, cells, title)
+    builtins: dict[str, Any] = function.__builtins__  # type: ignore[attr-defined]  # typeshed lacks it
+    return Scope(function.__globals__, builtins, cells, title)
 
 
 def find(reference: Reference, scope: Scope, recorder: Recorder) -> Found:
@@ -63,11 +64,6 @@ def find(reference: Reference, scope: Scope, recorder: Recorder) -> Found:
     if start.kind == "external" and start.value is MISSING:
         return start._replace(text=".".join((start.text, *chain)))
     return _follow(start, chain, recorder)
-
-
-def load(name: str, scope: Scope, recorder: Recorder) -> Found:
-    """A module that a body imports; loaded now if it is of the project, as the body would do."""
-    return _find_module(name, scope, recorder)
 
 
 def _find_global(name: str, scope: Scope, recorder: Recorder) -> Found:
@@ -104,7 +100,7 @@ def _find_module(name: str, scope: Scope, recorder: Recorder) -> Found:
         module: Any = sys.modules.get(full) or MISSING
         if module is MISSING and origin_of(full) == "project":
             module = importlib.import_module(full)
-    except Exception:  # user code runs here; the body will meet the same error
+    except (Exception, SystemExit):  # noqa: BLE001 - user code; the body will meet the same
         return Found(MISSING, f"{scope.title}: import {name}", kind="unbound")
     if module is MISSING:
         kind = "external" if origin_of(full) == "foreign" else "unbound"
@@ -132,6 +128,8 @@ def _follow(start: Found, chain: tuple[str, ...], recorder: Recorder) -> Found:
     while chain:
         name = chain[0]
         if isinstance(value, ModuleType):
+            if name == "__dict__":
+                break
             if not is_project_module(value):
                 external = external or start.text or value.__name__
             child = _member(value, name, recorder)
@@ -171,7 +169,7 @@ def _late_member(module: ModuleType, name: str) -> Any:
         if "__path__" in vars(module) and importlib.util.find_spec(full) is not None:
             return importlib.import_module(full)
         return getattr(module, name, MISSING)
-    except Exception:  # user code runs here; the body will meet the same error
+    except (Exception, SystemExit):  # noqa: BLE001 - user code; the body will meet the same
         return MISSING
 
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from xxhash import xxh3_128_digest
 
 from tasklineage.key.nodes import Leaf, Node
-from tasklineage.key.source import source_of
+from tasklineage.key.source import Sources
 
 _SHOWN = 120
 
@@ -32,22 +32,24 @@ class Part(NamedTuple):
 def parts_of(nodes: Sequence[Node], owns: Mapping[int, bytes]) -> tuple[Part, ...]:
     """The parts of a closure in the order of the walk; `owns` as for `graph_digest`."""
     found: dict[Part, None] = {}
+    sources = Sources()
     for n, node in enumerate(nodes):
         if node.name:
-            found[_part(nodes, node, owns.get(n, node.own))] = None
+            found[_part(nodes, node, owns.get(n, node.own), sources)] = None
         for leaf in _leaves(node):
             found[Part(leaf.kind, leaf.name, leaf.digest, _leaf_text(leaf))] = None
     return tuple(found)
 
 
-def _part(nodes: Sequence[Node], node: Node, own: bytes) -> Part:
+def _part(nodes: Sequence[Node], node: Node, own: bytes, sources: Sources) -> Part:
     """What a node is in itself, and the names of what it refers to."""
     pieces = [own]
     for label, target in node.edges:
         if isinstance(target, int):
             other = nodes[target]
             pieces.append(f"{label}\0{other.kind}\0{other.name}".encode("utf-8", "surrogatepass"))
-    return Part(node.kind, node.name, xxh3_128_digest(b"\0\0".join(pieces)), _text(nodes, node))
+    text = _text(nodes, node, sources)
+    return Part(node.kind, node.name, xxh3_128_digest(b"\0\0".join(pieces)), text)
 
 
 def _leaves(node: Node) -> Iterator[Leaf]:
@@ -56,9 +58,9 @@ def _leaves(node: Node) -> Iterator[Leaf]:
             yield target
 
 
-def _text(nodes: Sequence[Node], node: Node) -> str:
+def _text(nodes: Sequence[Node], node: Node, sources: Sources) -> str:
     if node.kind == "function" and isinstance(node.thing, FunctionType):
-        return source_of(node.thing)
+        return sources.of(node.thing)
     if node.kind == "class":
         bases = [
             target.name if isinstance(target, Leaf) else nodes[target].name

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from types import CodeType
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 from xxhash import xxh3_128_digest
 
@@ -31,11 +31,13 @@ _MUTATORS = frozenset(
 
 _READS_LOCALS = frozenset({"locals", "vars", "dir", "eval", "exec"})
 _READS_FRAMES = frozenset({"_getframe", "currentframe", "_current_frames"})
+_OF_PLACE = frozenset({"__name__", "__qualname__", "__doc__", "__annotations__"})
 _SPECIAL = {
     "__name__": "names", "__qualname__": "names", "__doc__": "docs", "getdoc": "docs",
     "__annotations__": "annotations", "get_type_hints": "annotations",
     "signature": "annotations", "get_annotations": "annotations",
     "getfullargspec": "annotations",
+    "__subclasses__": "subclasses",
     **dict.fromkeys(_READS_FRAMES, "frames"),
 }  # fmt: skip
 
@@ -66,17 +68,26 @@ class Facts:
     stored: frozenset[str]
     """Globals and cells that it rebinds."""
     reads: frozenset[str]
-    """What it reads of unknown functions and classes: `names docs annotations frames`."""
+    """What it reads of unknown functions and classes.
+
+    Some of `names docs annotations subclasses frames`.
+    """
     unresolved: tuple[str, ...]
     """References whose target only shows when it runs."""
-    nested: tuple[CodeType, ...]
+    nested: frozenset[str]
+    """Qualified names of the functions and scopes inside it."""
 
 
 class _Cache:
     """Facts by the identity of a code object, which is kept alive with them."""
 
     LIMIT = 20_000
-    facts: dict[int, tuple[CodeType, Facts]] = {}
+    facts: ClassVar[dict[int, tuple[CodeType, Facts]]] = {}
+
+
+def body_digest(code: CodeType) -> bytes:
+    """As in the facts of a code object, which is not kept."""
+    return _read(code).digest
 
 
 def facts_of(code: CodeType) -> Facts:
@@ -104,7 +115,7 @@ def _read(code: CodeType) -> Facts:
         frozenset(scan.stored),
         frozenset(scan.reads),
         tuple(scan.unresolved),
-        tuple(block.code for block in root.blocks() if block is not root),
+        frozenset(b.code.co_qualname for b in root.blocks() if b is not root),
     )
 
 
@@ -186,7 +197,7 @@ class _Scan:
         chain, end = _chain(block, n)
         taken.update(range(n + 1, end))
         kind, name = ("global" if variable[0] == "global" else "cell"), variable[1]
-        chain, use = _use(block, n, end, chain, variable)
+        chain, use = _use(block, end, chain, variable)
         called = _called_with(block, n)
         if called in ("getattr", "hasattr", "setattr", "delattr"):
             attribute = _constant(block, block.instructions[end])
@@ -209,7 +220,8 @@ class _Scan:
             self.reads_locals = True
         if last in ("import_module", "__import__"):
             self._note_import(last, _constant(block, block.instructions[end]))
-        if last in _SPECIAL and not last.startswith("__") or path[-2:] == ("inspect", "stack"):
+        is_special = last in _SPECIAL and last not in _OF_PLACE
+        if is_special or path[-2:] == ("inspect", "stack"):
             self.reads.add(_SPECIAL.get(last, "frames"))
         if path == ("getattr",) and _is_dynamic_getattr(block, n):
             self.unresolved["getattr with a computed name"] = None
@@ -265,9 +277,9 @@ def _chain(block: Block, n: int) -> tuple[tuple[str, ...], int]:
 
 
 def _use(
-    block: Block, n: int, end: int, chain: tuple[str, ...], variable: Variable
+    block: Block, end: int, chain: tuple[str, ...], variable: Variable
 ) -> tuple[tuple[str, ...], str]:
-    """How the value loaded at `n` is used: `read`, unless all that happens to it is a write.
+    """How the value is used whose chain ends at `end`: `read`, unless it is only written to.
 
     For an attribute that is assigned, it is the last of the chain.
     """
@@ -281,10 +293,10 @@ def _use(
     used = None if is_called else consumer(instructions, end, 1)
     if used is None:
         return chain, READ
-    op = instructions[used.index].op
+    op = instructions[used.place].op
     if op == "STORE_SUBSCR" and used.height == (0 if used.is_updated else -1):
         return chain, ITEM_SINK
-    is_counter = not chain and op == "BINARY_OP" and _is_stored(block, used.index + 1, variable)
+    is_counter = not chain and op == "BINARY_OP" and _is_stored(block, used.place + 1, variable)
     return chain, COUNTER if is_counter else READ
 
 
@@ -297,9 +309,9 @@ def _is_method_load(instruction: Instruction) -> bool:
 def _is_dropped_call(instructions: list[Instruction], start: int) -> bool:
     """Whether the method that was just loaded is called and its result thrown away."""
     used = consumer(instructions, start, 2)
-    if used is None or used.height != 1 or instructions[used.index].op not in _CALLS:
+    if used is None or used.height != 1 or instructions[used.place].op not in _CALLS:
         return False
-    following = instructions[used.index + 1 : used.index + 2]
+    following = instructions[used.place + 1 : used.place + 2]
     return bool(following) and following[0].op == "POP_TOP"
 
 
@@ -331,9 +343,9 @@ def _is_dynamic_getattr(block: Block, n: int) -> bool:
     """
     instructions = block.instructions
     used = consumer(instructions, n + 1, 2) if instructions[n].arg & 1 else None
-    if used is None or instructions[used.index].op != "CALL":
+    if used is None or instructions[used.place].op != "CALL":
         return False
-    between = instructions[n + 1 : used.index]
+    between = instructions[n + 1 : used.place]
     if between and between[0].op in _GLOBAL_LOADS:
         return False
     return not any(isinstance(_constant(block, i), str) for i in between)

@@ -7,34 +7,42 @@ import linecache
 from collections.abc import Iterator
 from types import CodeType, FunctionType
 
-from tasklineage.key.references import facts_of
+from tasklineage.key.references import body_digest, facts_of
 
 
-def source_of(function: FunctionType) -> str:
-    """The text of a function, with its decorators; empty where there is none that fits.
+class Sources:
+    """Reads the text of functions; each file is compiled once. For one thread, short-lived.
 
-    A file may have been edited since it was imported. So the text is compiled, and taken only if
+    A file may have been edited since it was imported. So its text is compiled, and taken only if
     it gives the code that the function has.
     """
-    code = function.__code__
-    lines = linecache.getlines(code.co_filename, function.__globals__)
-    if not lines:
+
+    def __init__(self) -> None:
+        self._codes: dict[str, list[CodeType]] = {}
+
+    def of(self, function: FunctionType) -> str:
+        """The text of a function with its decorators; empty where there is none that fits."""
+        code = function.__code__
+        lines = linecache.getlines(code.co_filename, function.__globals__)
+        if not lines:
+            return ""
+        if code.co_filename not in self._codes:
+            self._codes[code.co_filename] = list(_compiled("".join(lines)))
+        wanted = facts_of(code).digest
+        alike = [c for c in self._codes[code.co_filename] if c.co_name == code.co_name]
+        for found in sorted(alike, key=lambda c: abs(c.co_firstlineno - code.co_firstlineno)):
+            if body_digest(found) == wanted:
+                return "".join(inspect.getblock(lines[found.co_firstlineno - 1 :]))
         return ""
-    wanted = facts_of(code).digest
-    for found in _codes("".join(lines), code):
-        if facts_of(found).digest == wanted:
-            return "".join(inspect.getblock(lines[found.co_firstlineno - 1 :]))
-    return ""
 
 
-def _codes(text: str, like: CodeType) -> Iterator[CodeType]:
-    """The code objects of the same name that a text compiles to, those on the same line first."""
+def _compiled(text: str) -> Iterator[CodeType]:
+    """The code objects that a text compiles to."""
     try:
-        module = compile(text, like.co_filename, "exec", dont_inherit=True)
+        module = compile(text, "<source>", "exec", dont_inherit=True)
     except (SyntaxError, ValueError):
         return
-    named = [code for code in _nested(module) if code.co_name == like.co_name]
-    yield from sorted(named, key=lambda code: abs(code.co_firstlineno - like.co_firstlineno))
+    yield from _nested(module)
 
 
 def _nested(code: CodeType) -> Iterator[CodeType]:

@@ -7,8 +7,10 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from typing import NamedTuple
 
-_NUMBERS = dict(opcode.opmap)
-_NUMBERS |= {n.replace("JUMP_FORWARD", "JUMP"): op for n, op in opcode.opmap.items() if op < 256}
+_NUMBERS = {
+    **opcode.opmap,
+    **{n.replace("JUMP_FORWARD", "JUMP"): op for n, op in opcode.opmap.items() if op < 256},
+}
 _ENDS = frozenset({"RETURN_VALUE", "RETURN_CONST", "RAISE_VARARGS", "RERAISE"})
 
 
@@ -48,7 +50,7 @@ def expression_start(instructions: Sequence[Instruction], last: int) -> int | No
 class Consumer(NamedTuple):
     """Where a value on the stack is used up."""
 
-    index: int
+    place: int
     height: int
     """Values left on the stack, counted from the one that was followed."""
     is_updated: bool

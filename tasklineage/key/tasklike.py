@@ -14,11 +14,35 @@ class TaskLike:
     """
 
     name: str
-    version: str | None = None
-    key: Mapping[str, Callable[[Any], Any]] = {}
-    ignore: tuple[str, ...] = ()
-    track: tuple[Any, ...] = ()
     __wrapped__: Callable[..., Any]
 
-    _closure: Any = None
-    """The closure in force, for `code_version`."""
+    closure: Any = None
+    closure_as_value: Any = None
+    """The closures in force, for `code_version`: of a call of it, and where it is an argument."""
+
+    @property
+    def version(self) -> str | None:
+        """What stands in for the code, if anything does."""
+        return None
+
+    @property
+    def key(self) -> Mapping[str, Callable[[Any], Any]]:
+        """What of an argument counts, by parameter."""
+        return {}
+
+    @property
+    def ignore(self) -> tuple[str, ...]:
+        """Parameters that do not count."""
+        return ()
+
+    @property
+    def track(self) -> tuple[Any, ...]:
+        """Extra things whose content counts."""
+        return ()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What is pickled: closures belong to the process."""
+        state = dict(self.__dict__)
+        state.pop("closure", None)
+        state.pop("closure_as_value", None)
+        return state

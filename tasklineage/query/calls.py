@@ -121,6 +121,24 @@ class Call:
         return self._row.task
 
     @property
+    def run_id(self) -> str:
+        """The id of the run that recorded it; nothing is looked up."""
+        return self._row.run.hex()
+
+    @property
+    def parent_id(self) -> str | None:
+        """The id of the call in whose body it was made; nothing is looked up."""
+        parent = self._row.parent
+        return None if parent is None else parent.hex()
+
+    @property
+    def producer_id(self) -> str | None:
+        """The id of the call that computed what this hit answered; nothing is looked up."""
+        row = self._row
+        producer = row.id if self._through_hit and row.producer is None else row.producer
+        return None if producer is None else producer.hex()
+
+    @property
     def run(self) -> Run:
         """The run that recorded it."""
         from tasklineage.query.runs import Run  # a call has a run, a run has calls
@@ -173,10 +191,8 @@ class Call:
     @property
     def producer(self) -> Call | None:
         """The call that computed what this hit answered; None for a call that executed."""
-        if self._through_hit and self._row.producer is None:
-            return Call(self._store, self._row)
-        producer = self._row.producer
-        return None if producer is None else call_of(self._store, producer)
+        producer = self.producer_id
+        return None if producer is None else call_of(self._store, bytes.fromhex(producer))
 
     # What its record says.
 

@@ -78,6 +78,14 @@ def runs(
         There is no store where `store=` says.
     ConfigError
         A filter cannot work.
+
+    Examples
+    --------
+    >>> import tasklineage as tl
+    >>> with tl.run("nightly", tags=("big",)):
+    ...     pass
+    >>> [run.name for run in tl.runs(tag="big", status="done")]
+    ['nightly']
     """
     opened = existing(store)
     if opened is None:
@@ -109,7 +117,13 @@ def latest(
     since: Since | None = None,
     store: Any = None,
 ) -> Run | None:
-    """The newest run that fits, or None. Filters as for `runs`."""
+    """The newest run that fits, or None. Filters as for `runs`.
+
+    Examples
+    --------
+    >>> latest("a name that no run has") is None
+    True
+    """
     found = runs(
         name, status=status, tag=tag, namespace=namespace, since=since, limit=1, store=store
     )
@@ -157,7 +171,18 @@ def calls(
 
     Notes
     -----
-    `where` reads the record of each call that the other filters leave; some 10 µs each.
+    `where` reads the record of each call that the other filters leave; some 20 µs each.
+
+    Examples
+    --------
+    >>> import tasklineage as tl
+    >>> @tl.task
+    ... def double(x: int) -> int:
+    ...     return 2 * x
+    >>> double(21)
+    42
+    >>> [call.result for call in tl.calls(double, where={"x": 21})]
+    [42]
     """
     opened = run.store if isinstance(run, Run) and store is None else existing(store)
     if opened is None:
@@ -198,6 +223,14 @@ def get(id: str, *, store: Any = None) -> Run | Call | Artifact:
         There are several; `.candidates` names them.
     StoreNotFound
         There is no store where `store=` says.
+
+    Examples
+    --------
+    >>> import tasklineage as tl
+    >>> with tl.run("nightly") as run:
+    ...     pass
+    >>> tl.get(run.id) == run
+    True
     """
     prefix = as_prefix(id)
     opened = existing(store)

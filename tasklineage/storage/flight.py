@@ -23,7 +23,7 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from pathlib import Path
 from threading import get_ident
 from typing import TYPE_CHECKING
@@ -90,10 +90,16 @@ class Flight:
         self._watcher: threading.Thread | None = None
         forks.register(self)
 
-    def acquire(self, key: bytes, held: frozenset[bytes]) -> bool:
+    def acquire(
+        self,
+        key: bytes,
+        held: frozenset[bytes],
+        pausing: Callable[[], AbstractContextManager[object]] = contextlib.nullcontext,
+    ) -> bool:
         """Whether the caller has the key now, and must release it; waits while others have it. HOT.
 
         False: it shall execute the call without it. `held` are the keys of the caller's ancestors.
+        If there is a wait, it takes place inside `pausing()`.
         """
         if key in held or self._read_only:
             return False
@@ -101,12 +107,18 @@ class Flight:
         try:
             if self._holders.setdefault(key, slot) is slot and self._locks.try_lock(key):
                 return True
-            return self._wait(_ThreadWaiter(key, held, slot, next(self._numbers)))
+            with pausing():
+                return self._wait(_ThreadWaiter(key, held, slot, next(self._numbers)))
         except BaseException:
             self._drop(key, slot)
             raise
 
-    async def acquire_async(self, key: bytes, held: frozenset[bytes]) -> bool:
+    async def acquire_async(
+        self,
+        key: bytes,
+        held: frozenset[bytes],
+        pausing: Callable[[], AbstractAsyncContextManager[object]] = contextlib.nullcontext,
+    ) -> bool:
         """As `acquire`, for a coroutine: other coroutines of its loop go on meanwhile."""
         if key in held or self._read_only:
             return False
@@ -114,7 +126,8 @@ class Flight:
         try:
             if self._holders.setdefault(key, slot) is slot and self._locks.try_lock(key):
                 return True
-            return await self._wait_async(_TaskWaiter(key, held, slot, next(self._numbers)))
+            async with pausing():
+                return await self._wait_async(_TaskWaiter(key, held, slot, next(self._numbers)))
         except BaseException:
             self._drop(key, slot)
             raise

@@ -107,7 +107,7 @@ class Source:
         self.final = 0
         self.is_over = error.errno == errno.ENOENT
         if not self.is_over:
-            self.problem = error.strerror
+            self.problem = error.strerror or str(error)
 
 
 class Listing:
@@ -141,6 +141,12 @@ class Listing:
         with self.mutex:
             self._look()
         return True
+
+    def review(self) -> None:
+        """Find out which writers have ended; that alone leaves no trace in the folder."""
+        with self.mutex:
+            for writer in self._known.keys() - self.over:
+                self._look_at(writer)
 
     def skip(self, writers: Iterable[str]) -> None:
         """Leave these writers out, except those that an earlier caller wanted to see."""

@@ -72,7 +72,9 @@ class Memos:
         Of a code version with very many memos, a key that has one already is not looked for.
         """
         if code not in self.loaded:
-            self._load(code, [key for key in keys if key not in self.newest])
+            missing = [key for key in keys if key not in self.newest]
+            if missing or code not in self._large:
+                self._load(code, missing)
 
     def replace(self, code: bytes, key: bytes, damaged: Memo) -> Memo | None:
         """The newest memo of the key that is older than this one, whose record is damaged."""

@@ -270,6 +270,8 @@ class Store:
             self.catalog.save()
         self.catalog.close()
         self.journal.close()
+        # Readers have been told that this writer is finished: the next append is another one's.
+        self.journal.after_fork()
 
     def __enter__(self) -> Store:
         return self

@@ -140,6 +140,20 @@ class Values:
                 self.note(ref)
         return ref if ref is not None and self._is_there(ref) else None
 
+    def verified(self, digest: bytes) -> Ref | None:
+        """As `known`, of an object whose bytes are what was written."""
+        ref = self.known(digest)
+        if ref is not None and ref.oid is not None:
+            try:
+                self._objects.open(ref.oid)
+            except (MissingObject, CorruptObject):
+                return None
+        return ref
+
+    def is_suspect(self, digest: bytes) -> bool:
+        """Whether a value of that Digest could not be read back."""
+        return digest in self._suspect
+
     def write(self, header: Header, buffers: Sequence[Buffer]) -> bytes:
         """The id of an object that holds this."""
         return self._objects.put(header, buffers)
@@ -161,15 +175,17 @@ class _Putting:
     is not known is that part's.
     """
 
-    __slots__ = ("_digest", "_part", "_values")
+    __slots__ = ("_digest", "_known", "_part", "_values")
 
     def __init__(self, values: Values, digest: bytes) -> None:
         self._values = values
         self._digest = digest
+        # Where one part was found damaged, the others are looked at too: one repair, not many.
+        self._known = values.verified if values.is_suspect(digest) else values.known
         self._part: bytes | None = None
 
     def known(self, digest: bytes) -> Ref | None:
-        ref = self._values.known(digest)
+        ref = self._known(digest)
         self._part = digest if ref is None else None
         return ref
 

@@ -48,6 +48,9 @@ _MOST_HOOKS = 2 * DEEPEST
 _SORTABLE = (frozenset({int}), frozenset({str}), frozenset({bytes}))
 _PAIR = struct.Struct("<dd")
 _unpackb = msgpack.unpackb
+# A packer begins with 256 KiB, which costs more than packing when several are alive at once.
+_BUFFER: dict[str, Any] = {"buf_size": 1024} if msgpack.version >= (1, 1) else {}
+_OPTIONS: dict[str, Any] = {"autoreset": False, "unicode_errors": "surrogatepass", **_BUFFER}
 
 pack_atom: Callable[[Any], bytes] = msgpack.Packer(unicode_errors="surrogatepass").pack
 """HOT. The packed form of one atom; OverflowError for an int beyond 64 bits.
@@ -86,9 +89,9 @@ def pack(value: Any, kinds: frozenset[type] | set[type]) -> tuple[bytes, memoryv
     """
     mark = b""
     if type(value) in _LISTS and kinds <= _LISTS:
-        packer = msgpack.Packer(autoreset=False, unicode_errors="surrogatepass")
+        packer = msgpack.Packer(**_OPTIONS)
     elif type(value) in (list, tuple, dict) and kinds <= _TUPLES:
-        packer = msgpack.Packer(autoreset=False, unicode_errors="surrogatepass")
+        packer = msgpack.Packer(**_OPTIONS)
         mark = _LIST_OF_TUPLES if type(value) is list else _ALL_TUPLES
     else:
         return b"", pack_any(value)
@@ -101,9 +104,7 @@ def pack(value: Any, kinds: frozenset[type] | set[type]) -> tuple[bytes, memoryv
 
 def pack_any(value: Any) -> memoryview:
     """The packed form of a plain value of any kind, in which each type speaks for itself."""
-    packer = msgpack.Packer(
-        default=_extension, strict_types=True, autoreset=False, unicode_errors="surrogatepass"
-    )
+    packer = msgpack.Packer(default=_extension, strict_types=True, **_OPTIONS)
     packer.pack(value)
     view: memoryview = packer.getbuffer()
     return view
@@ -176,7 +177,7 @@ def _pack_set(values: Collection[Any]) -> bytes:
     if frozenset(map(type, values)) in _SORTABLE:
         return bytes(pack_any(sorted(values)))
     packed = sorted(bytes(pack_any(value)) for value in values)
-    return b"".join((msgpack.Packer().pack_array_header(len(packed)), *packed))
+    return b"".join((msgpack.Packer(**_BUFFER).pack_array_header(len(packed)), *packed))
 
 
 def extended(depth: int, code: int, data: bytes) -> Any:

@@ -8,6 +8,8 @@ import contextvars
 import io
 import logging
 import os
+import random
+import signal
 import subprocess
 import sys
 import threading
@@ -355,6 +357,32 @@ def test_a_process_without_streams_captures_all_the_same(monkeypatch: pytest.Mon
     assert (captured.stdout(), captured.stderr()) == ("text\n", "message\n")
     assert sys.stdout is None
     assert sys.stderr is None
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_an_interrupt_at_any_moment_leaves_the_streams_as_they_were() -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = sys.stdout, sys.stderr, logging.Logger.callHandlers
+    chance = random.Random(7)
+    handler = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        for _ in range(200):
+            with contextlib.suppress(KeyboardInterrupt):
+                signal.setitimer(signal.ITIMER_REAL, chance.uniform(1e-6, 5e-4))
+                for _ in range(500):
+                    capture.end(capture.begin(Capture()))
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            # between the two calls above lies the caller, who would use `finally`
+            del capture._flight.calls[:]
+            with call() as captured:
+                print("x")
+            assert captured.stdout() == "x\n"
+            assert before == (sys.stdout, sys.stderr, logging.Logger.callHandlers)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, handler)
 
 
 # The proxy

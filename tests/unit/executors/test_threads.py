@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import os
 import pickle
@@ -367,22 +368,25 @@ def test_a_worker_that_cannot_be_replaced_says_so(monkeypatch: pytest.MonkeyPatc
 # Ctrl-C
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_an_interrupt_at_any_moment_of_submit_loses_neither_slot_nor_thread() -> None:
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
     pool = Threads(2, idle_seconds=0.01)
-    chance = random.Random(7)
+    chance, interrupted = random.Random(7), 0
     before = signal.signal(signal.SIGALRM, interrupt)
     try:
-        for _ in range(200):
-            with pytest.raises(KeyboardInterrupt):
+        for _ in range(100):
+            with contextlib.suppress(KeyboardInterrupt):
                 signal.setitimer(signal.ITIMER_REAL, chance.uniform(1e-6, 5e-4))
-                while True:
+                for _ in range(1000):  # a finaliser or callback of somebody else may swallow it
                     pool.submit(int)
+            interrupted += not signal.setitimer(signal.ITIMER_REAL, 0)[0]
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+    assert interrupted > 50
     watched(pool.drain)
     assert pool.statistics().running == 0
     assert pool.statistics().threads <= 4

@@ -95,6 +95,10 @@ def test_a_hit_answers_through_its_producer(writer: Any, store: Store) -> None:
     hit = call_of(store, writer.hit(writer.run(), made, "other.name"))
     assert (hit.status, hit.hit, hit.task) == ("hit", True, "other.name")
     assert hit.producer == call_of(store, made)
+    assert (hit.producer_id, hit.parent_id) == (made.hex(), None)
+    assert hit.children[0].producer_id == hit.children[0].id
+    assert hit.children[0].parent_id == made.hex()
+    assert hit.run_id == hit.run.id
     assert (hit.args, hit.result, hit.stdout, hit.stderr) == ({"x": 1}, 2, "out", "err")
     assert hit.source == "def f(x): ..."
     assert [a.status for a in hit.attempts] == ["done"]

@@ -231,7 +231,7 @@ def test_the_limit_decides_between_inline_and_object(objects: Objects) -> None:
         {frozenset({1, (2, 3)}): 1}, [True, 1, 1.0], {2: "b", 1: "a"}, (1, [2, (3, {4: (5,)})]),
         [(1,), (2,)], [(1, (2,))], ({"a": (1,)},), {"a": [1]}, {"a": (1, 2)}, [{"a": 1}, {"b": 2}],
         {"x": {1, 2}}, [{(1, 2)}], [2**64, (1,)], (2**64, 1), [1j], [np.float32(1.5)],
-        np.datetime64("2024-01-01T00:00"), np.timedelta64(5, "s"), np.datetime64("NaT"),
+        np.datetime64("2024-01-01T00:00"), np.timedelta64(5, "s"), np.datetime64("NaT", "D"),
         np.str_("a\x00"), np.bytes_(b"a\x00"), np.bool_(True), np.int8(-1), np.complex64(1j),
         np.longdouble("0.1"), np.void(b"abc"),
         np.array([(1, 2.5)], [("a", "i4"), ("b", "f8")])[0],

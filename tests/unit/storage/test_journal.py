@@ -465,6 +465,42 @@ def test_frames_longer_than_a_chunk_are_read(
     assert seen(root) == list(range(20))
 
 
+WRITER = """
+import signal, sys
+signal.alarm(60)
+sys.path.insert(0, sys.argv[2])
+from tasklineage.storage import segment
+from tasklineage.storage.journal import Journal
+from tasklineage.storage.records import Forget
+segment.LIMIT = 5000
+journal = Journal(sys.argv[1])
+for number in range(int(sys.argv[3])):
+    journal.append([Forget(number.to_bytes(8, "big"), float(number))] * (1 + number % 3))
+"""
+
+
+@pytest.mark.slow
+def test_a_reader_beside_busy_writers_misses_nothing_and_sees_nothing_twice(root: Path) -> None:
+    count = 600
+    reader = Journal(root, read_only=True)
+    cursor = reader.cursor()
+    found: dict[str, list[int]] = {}
+    damage: list[Damage] = []
+    command = [sys.executable, "-c", WRITER, str(root), str(ROOT), str(count)]
+    writers = [subprocess.Popen(command) for _ in range(4)]
+    is_over = False
+    while not is_over or cursor.poll():
+        is_over = all(writer.poll() is not None for writer in writers)
+        for batch in cursor.batches(on_damage=damage.append):
+            numbers = [int(decode(kind, payload).at) for _, _, kind, payload in batch.frames]
+            found.setdefault(batch.writer, []).extend(numbers)
+    assert [writer.wait() for writer in writers] == [0] * 4
+    expected = [number for number in range(count) for _ in range(1 + number % 3)]
+    assert list(found.values()) == [expected] * 4
+    assert damage == []
+    assert cursor.finished == found.keys()
+
+
 # the living and the dead
 
 

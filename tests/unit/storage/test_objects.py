@@ -495,6 +495,14 @@ def test_a_store_without_permission_is_read_only(
         objects.open(b"\0" * 16)
 
 
+def test_a_store_that_is_gone_is_an_error_of_ours(tmp_path: Path) -> None:
+    objects = Objects(tmp_path / "gone")
+    with pytest.raises(StoreError):
+        objects.put(HEADER, [b"x"])
+    with pytest.raises(MissingObject):
+        objects.open(b"\0" * 16)
+
+
 @pytest.mark.parametrize(("mode", "wanted"), [(0o700, 0o600), (0o770, 0o660), (0o755, 0o644)])
 def test_modes_follow_those_of_the_root(tmp_path: Path, mode: int, wanted: int) -> None:
     root = tmp_path / "store"
