@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import Any, TypeVar
 
 from tasklineage.core import capture, memos
 from tasklineage.core.call import Call
@@ -18,7 +18,6 @@ from tasklineage.key.digest import Unresolved, digest, is_immutable
 from tasklineage.storage.records import (
     CAUGHT,
     DONE,
-    FAILED,
     Argument,
     Attempt,
     CallBegin,
@@ -28,6 +27,8 @@ from tasklineage.storage.records import (
     Ref,
     new_id,
 )
+
+E = TypeVar("E", bound=BaseException)
 
 
 class Body:
@@ -101,6 +102,8 @@ class Body:
             return self._unstorable(value, error)
         except StoreError as error:
             raise _with_value(error, value, this) from error
+        except Exception as error:  # raised by the user's own code for copying or comparing
+            raise self._failed(error) from error.__cause__
         this.status = DONE
         self._record(value, this.output, mutated, None)
         this.run.origins.note(value, value_digest, this.id)
@@ -120,20 +123,31 @@ class Body:
 
     def fail(self, error: BaseException) -> Any:
         """Record the call as failed and raise, or as caught and return the default."""
+        settings = self.this.task.settings
+        if not (settings.catch and isinstance(error, settings.catch)):
+            raise self._failed(error)
+        try:
+            return self._caught(error)
+        except Exception as broken:  # raised by `default`, or by storing what it gave
+            raise self._failed(broken) from error
+
+    def _caught(self, error: BaseException) -> Any:
+        this, default = self.this, self.this.task.settings.default
+        value = default(error) if callable(default) else default
+        output = this.run.store.put(value, digest(value))
+        this.status, this.output = CAUGHT, output
+        self._record(value, output, (), error)
+        return value
+
+    def _failed(self, error: E) -> E:
+        """The exception, noted, after the call has been recorded as failed with it."""
         this = self.this
-        settings = this.task.settings
-        if settings.catch and isinstance(error, settings.catch):
-            value = settings.default(error) if callable(settings.default) else settings.default
-            this.status = CAUGHT
-            this.output = this.run.store.put(value, digest(value))
-            self._record(value, this.output, (), error)
-            return value
         this.status = status_of(error)
         try:
             self._record(None, None, (), error)
         except StoreError as unwritten:
             this.run.warn_unwritten(unwritten)
-        raise noted(error, this.task.name, this.id, this.run.id)
+        return noted(error, this.task.name, this.id, this.run.id)
 
     def _unstorable(self, value: Any, error: TasklineageError) -> Any:
         """A finished result that has no digest or no codec is handed over in the exception.
@@ -154,9 +168,7 @@ class Body:
             value=value,
             path=path,
         )
-        this.status = FAILED
-        self._record(None, None, (), raised)
-        raise noted(raised, this.task.name, this.id, this.run.id) from error
+        raise self._failed(raised) from error
 
     def _record(
         self, value: Any, output: Ref | None, mutated: tuple[str, ...], error: BaseException | None

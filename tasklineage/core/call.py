@@ -12,7 +12,7 @@ from tasklineage.core.deferred import Deferred
 from tasklineage.core.frame import Frame, Position
 from tasklineage.errors import UnhashableArgument
 from tasklineage.key.code_version import CodeVersion, changed_data
-from tasklineage.key.digest import SCHEME, digest
+from tasklineage.key.digest import SCHEME, Unresolved, digest
 from tasklineage.storage.records import DONE, Condition, Edge, Ref
 
 if TYPE_CHECKING:
@@ -80,7 +80,10 @@ class Plan:
     def still(self, index: int, value: Any, before: bytes) -> bool:
         """Whether an argument has the digest that it had before."""
         function = self._keyed[index][1]
-        return digest(value if function is None else function(value)) == before
+        try:
+            return digest(value if function is None else function(value)) == before
+        except (UnhashableArgument, Unresolved):
+            return False
 
     def _explain(self, bound: tuple[Any, ...], error: UnhashableArgument) -> UnhashableArgument:
         for name, value, (ignored, function) in zip(self.names, bound, self._keyed, strict=True):

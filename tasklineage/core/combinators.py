@@ -341,4 +341,6 @@ def _begun(one: Any, executor: Executor | None) -> Any:
 def _executor(given: Any, task: Task[Any, Any], parent: Frame) -> Executor:
     if config.is_disabled():
         return Inline()
-    return executor_from(given) if given is not None else task.settings.executor or parent.run.executor
+    if given is not None:
+        return executor_from(given)
+    return task.settings.executor or parent.run.executor

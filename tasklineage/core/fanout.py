@@ -254,7 +254,8 @@ class Fanout(Deferred, Sequence[R], Generic[R]):
 
     def _failure(self, place: int) -> Failure:
         one = self._pumps.outcomes[place]
-        assert one is not None and one.error is not None
+        assert one is not None
+        assert one.error is not None
         return Failure(place, one.error, self._parent.run.store, one.call_id)
 
     def _is_skipped(self, place: int) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import weakref
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from tasklineage.core import extras
 from tasklineage.core.fold import Fold
@@ -23,7 +23,7 @@ Member = tuple[str, bytes]
 class _Live:
     """The tasks of this process by name; a name may have several."""
 
-    tasks: dict[str, weakref.WeakSet[Task[Any, Any]]] = {}
+    tasks: ClassVar[dict[str, weakref.WeakSet[Task[Any, Any]]]] = {}
 
 
 def register(task: Task[Any, Any]) -> None:

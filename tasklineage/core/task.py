@@ -156,9 +156,7 @@ class Task(TaskLike, Generic[P, R]):
 
     def options(self, **overrides: Any) -> Task[P, R]:
         """The same function with some options changed."""
-        present = self._options._asdict()
-        changed = _checked(**{**{k: v for k, v in present.items()}, **overrides})
-        return Task(self.__wrapped__, changed)
+        return Task(self.__wrapped__, _checked(**{**self._options._asdict(), **overrides}))
 
     @property
     def code_version(self) -> str:

@@ -68,9 +68,7 @@ def is_project_function(function: FunctionType) -> bool:
     module = sys.modules.get(function.__globals__.get("__name__", ""))
     if file.startswith("<frozen "):
         return False
-    if module is None or vars(module) is not function.__globals__:
-        return True
-    return _is_project_module_or_main(module)
+    return module is None or _is_project_module_or_main(module)
 
 
 def is_project_class(cls: type) -> bool:
@@ -133,8 +131,15 @@ class Boundary:
         return [
             (name, value)
             for name, value in sorted(vars(cls).items())
-            if type(value) is FunctionType and self.has_function(value)
+            if type(value) is FunctionType and self._was_written_here(value)
         ]
+
+    def _was_written_here(self, function: FunctionType) -> bool:
+        """Whether a function is surely of the project: libraries make functions without a file."""
+        if not function.__code__.co_filename.startswith("<"):
+            return self.has_function(function)
+        module = sys.modules.get(function.__globals__.get("__name__", ""))
+        return module is not None and self.has_function(function)
 
     def _is_home(self, name: Any) -> bool:
         if not self._home or not isinstance(name, str):

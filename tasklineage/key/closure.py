@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from types import BuiltinFunctionType, BuiltinMethodType, FunctionType, MethodType, ModuleType
 from typing import Any, NamedTuple
 
@@ -166,10 +166,14 @@ class Walk:
         yield Edge("", self.target(thing, _qualified(thing)))
 
     def _parts(
-        self, parts: Iterable[tuple[str, Any]], name: str, *, is_watched: bool = True
+        self,
+        parts: Iterable[tuple[str, Any]],
+        name: str,
+        *,
+        watched: Callable[[str], bool] = lambda label: True,
     ) -> Expansion:
         for label, part in parts:
-            yield Edge(label, self.target(part, f"{name}.{label}", is_watched=is_watched))
+            yield Edge(label, self.target(part, f"{name}.{label}", is_watched=watched(label)))
 
     # Functions.
 
@@ -184,7 +188,7 @@ class Walk:
         registry = registry_of(function)
         if registry:
             self.recorder.bind_all(registry, dict(registry), function)
-        edges = self._parts(wrapper_parts(function), name, is_watched=False)
+        edges = self._parts(wrapper_parts(function), name, watched=_never)
         return self._add_code("wrapper", name, _own("wrapper", place), function, edges)
 
     def _function_edges(self, function: FunctionType, *, defaults: bool = True) -> Expansion:
@@ -316,8 +320,10 @@ class Walk:
         namespace = dict(vars(cls))
         self.recorder.bind_all(vars(cls), namespace, cls)
         self.recorder.attribute(cls, "__bases__", cls.__bases__)
-        reads_annotations = "annotations" in self._minded
-        yield from self._parts(class_parts(cls, namespace, annotations=reads_annotations), name)
+        parts = class_parts(cls, namespace, annotations="annotations" in self._minded)
+        yield from self._parts(
+            parts, name, watched=lambda label: label in namespace and not label.startswith("__")
+        )
         yield from self._place(cls, sorted(self._minded - {"annotations"}))
         if "subclasses" in self._minded:
             below: list[type] = type.__subclasses__(cls)
@@ -387,7 +393,7 @@ class Walk:
             own = digest(value, name, token)
         except (UnhashableArgument, Unresolved):
             return self._opaque(value, name)
-        is_constant = is_immutable(value)
+        is_constant = _is_constant(value)
         if is_constant and not met:
             return Leaf("value", name, own, value)
         edges = [Edge("", target) for _, target in sorted(met.items())]
@@ -422,6 +428,20 @@ def _qualified(thing: Any) -> str:
         return thing.__name__
     name = getattr(thing, "__qualname__", None)
     return f"{getattr(thing, '__module__', '')}.{name}" if name else _qualified(type(thing))
+
+
+def _never(label: str) -> bool:
+    return False
+
+
+def _is_constant(value: Any) -> bool:
+    """Whether a value can only change by changes of the code in it, which are guarded."""
+    if is_immutable(value) or isinstance(value, (type, FunctionType)):
+        return True
+    try:
+        return type(value) in (tuple, frozenset) and all(map(_is_constant, value))
+    except RecursionError:
+        return False
 
 
 def _has_place(value: Any) -> bool:

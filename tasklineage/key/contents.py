@@ -24,6 +24,7 @@ _NEVER = frozenset(
         "__dataclass_fields__", "__dataclass_params__", "__match_args__", "__slotnames__",
         "__pydantic_core_schema__", "__pydantic_validator__", "__pydantic_serializer__",
         "__pydantic_complete__", "__pydantic_parent_namespace__", "__pydantic_setattr_handlers__",
+        "__pydantic_decorators__",
     }
 )  # fmt: skip
 """Names of a class namespace that say nothing more, or nothing that can change a result."""
@@ -59,12 +60,15 @@ def class_parts(cls: type, namespace: dict[str, Any], *, annotations: bool) -> I
     if _is_enum(cls):
         yield from _members(namespace)
         skipped = skipped | _OF_ENUM | frozenset(namespace.get("_member_map_", ()))
-    if "__dataclass_fields__" in namespace:
+    is_dataclass = "__dataclass_fields__" in namespace
+    if is_dataclass:
         yield from _fields(namespace)
-    if "__dataclass_fields__" in namespace or "__attrs_attrs__" in namespace:
-        skipped = skipped | {name for name in namespace if _is_generated(namespace[name])}
-    if annotations or _has_declared_fields(cls):
-        yield "annotations", tuple(namespace.get("__annotations__", {}).items())
+    yield from _pydantic_decorators(namespace.get("__pydantic_decorators__"))
+    generated = {n for n, v in namespace.items() if _is_generated(v, is_dataclass=is_dataclass)}
+    skipped = skipped | generated
+    annotated = namespace.get("__annotations__")
+    if isinstance(annotated, dict) and (annotations or _has_declared_fields(cls)):
+        yield "annotations", tuple(annotated.items())
     for name in sorted(namespace):
         value = namespace[name]
         if name not in skipped and not isinstance(
@@ -185,14 +189,23 @@ def _fields(namespace: dict[str, Any]) -> Iterator[Part]:
             yield f"{label} metadata", tuple(field.metadata.items())
 
 
-def _is_generated(value: Any) -> bool:
+def _pydantic_decorators(decorators: Any) -> Iterator[Part]:
+    """How the validators and serializers of a pydantic model are applied; they are methods too."""
+    for group, found in sorted(getattr(decorators, "__dict__", {}).items()):
+        if isinstance(found, dict):
+            for name in sorted(found):
+                yield f"pydantic {group} {name}", found[name].info
+
+
+def _is_generated(value: Any, *, is_dataclass: bool) -> bool:
     """Whether a method was written by `dataclasses` or `attrs`: it follows from the fields."""
     if not isinstance(value, FunctionType) or not value.__name__.startswith("__"):
         return False
     file = value.__code__.co_filename
     if file.startswith("<attrs generated"):
         return True
-    return file in ("<string>", dataclasses.__file__) or file.endswith("reprlib.py")
+    is_theirs = file in ("<string>", dataclasses.__file__) or file.endswith("reprlib.py")
+    return is_dataclass and is_theirs
 
 
 def _is_enum(cls: type) -> bool:

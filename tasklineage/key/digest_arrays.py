@@ -24,6 +24,9 @@ _BLOCK = 1 << 20
 """Bytes that are copied at a time from an array that is not contiguous."""
 _BUILT_IN = 256
 """Type numbers from here on are those of user-defined dtypes, and of variable-width strings."""
+_OF_MASKED = frozenset(
+    "_basedict _baseclass _data _fill_value _hardmask _isfield _mask _optinfo _sharedmask".split()
+)
 _PLAIN_KINDS = "?bhilqBHILQefdUS"
 """Type codes of the scalars that are exactly a bool, int, float, str or bytes."""
 
@@ -49,7 +52,10 @@ def _masked(value: Any, _: Code) -> Parts:
         fill = numpy.ma.default_fill_value(value.dtype)
     fill = numpy.asarray(fill, dtype=value.dtype)
     mask = numpy.ma.getmaskarray(value)
-    return "numpy.ma.MaskedArray", type(value), value.view(numpy.ndarray), mask, fill
+    own = {name: part for name, part in vars(value).items() if name not in _OF_MASKED}
+    info = value._optinfo or None
+    plain = value.view(numpy.ndarray)
+    return "numpy.ma.MaskedArray", type(value), plain, mask, fill, own or None, info
 
 
 @LIBRARY.form("numpy:generic", family=True)

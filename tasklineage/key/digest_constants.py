@@ -8,9 +8,8 @@ import sys
 from collections.abc import Iterable
 from typing import Any
 
-from tasklineage.key.digest_tokens import ATOMS
+from tasklineage.key.digest_tokens import SIMPLE
 
-_ATOMS = frozenset({*ATOMS, bytes})
 _IMMUTABLE = {
     "builtins": {"complex", "range", "ellipsis", "NotImplementedType"},
     "datetime": {"date", "datetime", "time", "timedelta", "timezone"},
@@ -31,13 +30,13 @@ def is_immutable(value: Any) -> bool:
     Deep: a tuple, frozenset, namedtuple or frozen dataclass is, if all of its parts are.
     """
     kind: Any = type(value)
-    if kind in _ATOMS or _is_immutable_kind(kind):
+    if kind in SIMPLE or _is_immutable_kind(kind):
         return True
     parts = _frozen_parts(value, kind)
     if parts is None:
         return False
     try:
-        return _ATOMS.issuperset(map(type, parts)) or all(map(is_immutable, parts))
+        return SIMPLE.issuperset(map(type, parts)) or all(map(is_immutable, parts))
     except RecursionError:
         return False
 

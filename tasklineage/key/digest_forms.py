@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 from tasklineage.errors import ConfigError
-from tasklineage.key.digest_tokens import ATOMS
+from tasklineage.key.digest_tokens import SIMPLE
 
 Code = Callable[[Any], bytes | None]
 """The digest of the code of a function, class, module or task; None for what is not of the project.
@@ -28,7 +28,7 @@ SAME = "the same as"
 """The tag of a stand-in. It never reaches a digest: the digest is that of the one part."""
 
 _CACHED = 4096
-_BASIC = frozenset({*ATOMS, bytes, list, tuple, dict, set, frozenset, object, type})
+_BASIC = frozenset({*SIMPLE, list, tuple, dict, set, frozenset, object, type})
 
 
 class Undigestible(Exception):
@@ -85,6 +85,22 @@ def form_of(kind: type) -> Form:
             found = _Table.found = {}
         form = found[kind] = _find(kind)
     return form
+
+
+def parts_of(value: Any, code: Code) -> Parts:
+    """The tagged parts of a value that is no plain container.
+
+    Raises
+    ------
+    Undigestible, Unresolved
+        Whatever else the code of the object or of a stand-in raises becomes an Undigestible.
+    """
+    try:
+        return form_of(type(value))(value, code)
+    except (Undigestible, Unresolved, RecursionError, MemoryError):
+        raise
+    except Exception as error:
+        raise Undigestible(f"{type(error).__name__}: {error}") from error
 
 
 def add_form(kind: type, form: Form, *, family: bool) -> None:

@@ -17,10 +17,10 @@ from typing import Any
 from xxhash import xxh3_128_digest
 
 from tasklineage.errors import UnhashableArgument
-from tasklineage.key.digest_forms import SAME, Code, Undigestible, Unresolved, form_of
+from tasklineage.key.digest_forms import SAME, Code, Parts, Undigestible, Unresolved, parts_of
 from tasklineage.key.digest_tokens import (
-    ATOMS,
     HEADS,
+    SIMPLE,
     SPECIAL,
     VERSION,
     digest_of,
@@ -28,9 +28,8 @@ from tasklineage.key.digest_tokens import (
     token,
 )
 
-_SIMPLE = frozenset({*ATOMS, bytes})
 _STAND_INS = 100
-_DEEPEST = 200_000
+_DEEPEST = 100_000
 
 
 def digest(value: Any, path: str, code: Code) -> bytes:
@@ -59,7 +58,11 @@ def located(value: Any, path: str, code: Code, error: Undigestible) -> Unhashabl
             continue
         except (Undigestible, RecursionError) as reason:
             return _error(where, part, str(reason))
-        stack.extend((where + suffix, inner) for suffix, inner in reversed(below))
+        stack.extend(
+            (where + suffix, inner)
+            for suffix, inner in reversed(below)
+            if type(inner) not in SIMPLE
+        )
     return _error(path, value, str(error))
 
 
@@ -68,13 +71,14 @@ class _Node:
 
     __slots__ = ("component", "head", "index", "is_open", "low", "parts", "rest", "token", "value")
 
-    def __init__(self, value: Any) -> None:
-        self.value = value
+    def __init__(self, value: Any, parts: Parts | None) -> None:
+        self.value = value, parts  # kept: an address must not be used again
         self.index = -1
         self.token: bytes | None = None
         self.component: frozenset[int] = frozenset()
 
     def open(self, index: int, head: bytes, parts: list[Any]) -> None:
+        """Visit it for the first time."""
         self.is_open = True
         self.index = self.low = index
         self.head = head
@@ -114,34 +118,26 @@ class _Graph:
 
     def _entry(self, value: Any) -> Any:
         """The node of an object, or the token of an atom."""
-        original = value
-        if type(value) in _SIMPLE:
-            return token(value)
-        node = self._nodes.get(id(value))
-        if node is not None:
-            return node
-        for _ in range(_STAND_INS):
-            if type(value) in _SIMPLE:
-                return token(value)
-            if type(value) in HEADS:
-                break
-            parts = form_of(type(value))(value, self._code)
-            if parts[0] is not SAME:
-                break
+        stand_ins: list[Any] = []
+        while type(value) not in SIMPLE:
+            node = self._nodes.get(id(value))
+            parts = None if node or type(value) in HEADS else parts_of(value, self._code)
+            if parts is None or parts[0] is not SAME:
+                node = node or _Node(value, parts)
+                for stand_in in (value, *stand_ins):
+                    self._nodes[id(stand_in)] = node
+                self._kept.extend(stand_ins)
+                return node
+            if len(stand_ins) == _STAND_INS:
+                raise Undigestible("its stand-in has a stand-in, and so on without end")
+            stand_ins.append(value)
             value = parts[1]
-        else:
-            raise Undigestible("its stand-in has a stand-in, and so on without end")
-        node = self._nodes.setdefault(id(value), _Node(value))
-        if original is not value:
-            self._kept.append(original)
-            self._nodes[id(original)] = node
-        return node
+        return token(value)
 
     def _next(self, node: _Node) -> _Node | None:
         """The next part of a node that was not looked at before."""
         if node.index < 0:
-            head, parts = unfolded(node.value, self._code)
-            self._kept.append(parts)
+            head, parts = _unfolded(*node.value)
             node.open(self._count, head, [self._entry(part) for part in parts])
             self._count += 1
             self._open.append(node)
@@ -169,10 +165,11 @@ class _Graph:
             self._tokens([part for part in member.parts if id(part) not in component])
 
     def _token(self, node: _Node) -> bytes:
-        if node.token is None:
+        found = node.token
+        if found is None:
             forms = self._written(node, node.component, is_cut=False)
-            node.token = xxh3_128_digest(b"~" + dumps(forms, VERSION))
-        return node.token
+            found = node.token = xxh3_128_digest(b"~" + dumps(forms, VERSION))
+        return found
 
     def _tokens(self, parts: list[Any]) -> list[Any]:
         return [self._token(part) if type(part) is _Node else part for part in parts]
@@ -222,20 +219,18 @@ class _Graph:
         return [*outer, *(keyed[key] for key in sorted(keyed))]
 
 
-def unfolded(value: Any, code: Code) -> tuple[bytes, list[Any]]:
+def _unfolded(value: Any, parts: Parts | None) -> tuple[bytes, list[Any]]:
     """The first byte of a value's form, and its parts; of a dict: key, value, key and so on."""
+    if parts is not None:
+        return SPECIAL, list(parts)
     kind = type(value)
-    if kind is dict:
-        return HEADS[kind], list(chain.from_iterable(value.items()))
-    if kind in HEADS:
-        return HEADS[kind], list(value)
-    return SPECIAL, list(form_of(kind)(value, code))
+    return HEADS[kind], list(chain.from_iterable(value.items()) if kind is dict else value)
 
 
 def _named(value: Any, code: Code) -> Iterator[tuple[str, Any]]:
     """The direct parts of a value, each with what is added to the path."""
     kind = type(value)
-    if kind in _SIMPLE:
+    if kind in SIMPLE:
         return
     if kind is dict:
         yield from ((f".keys()[{i}]", key) for i, key in enumerate(value))
@@ -243,9 +238,9 @@ def _named(value: Any, code: Code) -> Iterator[tuple[str, Any]]:
     elif kind is list or kind is tuple:
         yield from ((f"[{i}]", part) for i, part in enumerate(value))
     elif kind in HEADS:
-        yield from (("{…}", part) for part in value)
+        yield from (("{...}", part) for part in value)
     else:
-        yield from _named_special(value, form_of(kind)(value, code))
+        yield from _named_special(value, parts_of(value, code))
 
 
 def _named_special(value: Any, parts: Any) -> Iterator[tuple[str, Any]]:
@@ -268,7 +263,7 @@ def _named_special(value: Any, parts: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _short(key: Any) -> str:
-    if type(key) in _SIMPLE or type(key) is tuple:
+    if type(key) in SIMPLE or type(key) is tuple:
         text = repr(key)
         return text if len(text) <= 60 else f"{text[:57]}..."
     return f"<{type(key).__name__}>"
@@ -276,14 +271,11 @@ def _short(key: Any) -> str:
 
 def _error(path: str, value: Any, reason: str) -> UnhashableArgument:
     kind = type(value)
-    name = (
-        kind.__qualname__
-        if kind.__module__ == "builtins"
-        else (f"{kind.__module__}.{kind.__qualname__}")
-    )
+    name = kind.__qualname__
+    if kind.__module__ != "builtins":
+        name = f"{kind.__module__}.{name}"
     return UnhashableArgument(
-        f"{path} has no digest: it is of type {name}, and {reason}. Pass what it is made from, "
-        f"or say what of it counts: tl.register_digest({kind.__name__}, function), or the options "
-        "key= or ignore= of the task",
+        f"{path} is a {name}, which has no digest ({reason}); "
+        "tl.register_digest can say what of such a value counts",
         path=path,
     )

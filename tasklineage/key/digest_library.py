@@ -48,6 +48,7 @@ def _constant(value: Any, _: Code) -> Parts:
     return (repr(value),)
 
 
+@LIBRARY.form("types:UnionType", "typing:Union")  # the latter is the type from Python 3.14 on
 def _union(value: Any, _: Code) -> Parts:
     return "types.UnionType", value.__args__
 
@@ -59,7 +60,6 @@ def _mapping_proxy(value: Any, _: Code) -> Parts:
 add_form(PickleBuffer, _buffer, family=False)
 add_form(types.EllipsisType, _constant, family=False)
 add_form(types.NotImplementedType, _constant, family=False)
-add_form(types.UnionType, _union, family=False)
 add_form(types.MappingProxyType, _mapping_proxy, family=False)
 
 
@@ -123,13 +123,13 @@ def _path(value: Any, _: Code) -> Parts:
 
 @LIBRARY.form("enum:Enum", family=True)
 def _enum(value: Any, _: Code) -> Parts:
-    content = value.value
-    return "enum", type(value), value.name, content if type(content) in ATOMS else None
+    content = value._value_
+    return "enum", type(value), value._name_, content if type(content) in ATOMS else None
 
 
 @LIBRARY.form("enum:Flag", family=True)
 def _flag(value: Any, _: Code) -> Parts:
-    return "enum", type(value), None, value.value
+    return "enum", type(value), None, value._value_
 
 
 @LIBRARY.form("collections:deque")
@@ -169,4 +169,5 @@ def _namespace(value: Any, _: Code) -> Parts:
 
 @LIBRARY.form("random:Random")
 def _random(value: Any, _: Code) -> Parts:
-    return "random.Random", value.getstate()
+    own = {name: part for name, part in vars(value).items() if name != "gauss_next"}
+    return "random.Random", value.getstate(), own or None

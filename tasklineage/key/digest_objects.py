@@ -6,6 +6,7 @@ Code of the project counts by the digest that the code hook gives; other code by
 from __future__ import annotations
 
 import copyreg
+import io
 import sys
 import types
 from typing import Any
@@ -114,8 +115,9 @@ def _set(value: Any, code: Code) -> Parts:
     kind: Any = type(value)
     if kind.__reduce__ not in (set.__reduce__, frozenset.__reduce__):
         return _instance(value, code)
-    base = frozenset if isinstance(value, frozenset) else set
-    return "set", kind, base(base.__iter__(value)), value.__getstate__(), _source(kind, code)
+    is_frozen = issubclass(kind, frozenset)
+    content = frozenset(frozenset.__iter__(value)) if is_frozen else set(set.__iter__(value))
+    return "set", kind, content, value.__getstate__(), _source(kind, code)
 
 
 @LIBRARY.form("builtins:tuple", family=True)
@@ -141,10 +143,11 @@ def _instance(value: Any, code: Code) -> Parts:
     """Any other object: the parts that pickle would write, and who defines its class."""
     kind = type(value)
     if kind is object:
-        raise Undigestible("a bare object() has an identity, but no content")
+        raise Undigestible("it has an identity, but no content")
     is_foreign = code(kind) is None
     if is_foreign and hasattr(kind, "__next__"):
-        raise Undigestible("an iterator is used up by reading it, so it has no digest")
+        is_file = isinstance(value, io.IOBase)
+        raise Undigestible("an open file" if is_file else "an iterator is used up by reading it")
     source = origin(kind.__module__) if is_foreign else None
     reduced: Any = _reduced(value, kind)
     if isinstance(reduced, str):
@@ -165,14 +168,9 @@ def _source(kind: type, code: Code) -> str | None:
 
 
 def _reduced(value: Any, kind: type) -> Any:
-    """What pickle would write; an error of the object is an error of ours."""
+    """What pickle would write."""
     reduce = copyreg.dispatch_table.get(kind)
-    try:
-        reduced = value.__reduce_ex__(_PROTOCOL) if reduce is None else reduce(value)
-    except RecursionError:
-        raise
-    except Exception as error:  # whatever the code of the object raises
-        raise Undigestible(f"{type(error).__name__}: {error}") from error
+    reduced = value.__reduce_ex__(_PROTOCOL) if reduce is None else reduce(value)
     if isinstance(reduced, str) or (isinstance(reduced, tuple) and 2 <= len(reduced) <= 6):
         return reduced
     raise Undigestible("its __reduce_ex__ gives neither a str nor a tuple of 2 to 6 parts")

@@ -23,6 +23,10 @@ LIMIT = 4096
 """A str of more characters is no atom."""
 ATOMS = frozenset({type(None), bool, int, float, str})
 """The types of atoms; a str may still be too long, and a nan is not any nan."""
+FIXED = frozenset({type(None), bool, int})
+"""The types of atoms that always are their own tokens."""
+SIMPLE = frozenset({*ATOMS, bytes})
+"""The types whose values have no parts."""
 HEADS: dict[type, bytes] = {list: b"[", tuple: b"(", dict: b"{", set: b"<", frozenset: b">"}
 """First byte of the form of each plain container, in marshal and here (sets are our own)."""
 SPECIAL = b"@"

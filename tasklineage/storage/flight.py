@@ -52,16 +52,19 @@ _GRACE = 1.0
 class Flight:
     """The keys of calls in flight on this machine.
 
-    Every method may be called from any thread. `acquire` is safe against `KeyboardInterrupt`: a key
-    is not left taken by an acquire that did not return. In
+    Every method may be called from any thread; a key is released by the thread that acquired it.
+    An interrupt (Ctrl-C) leaves no key behind in
 
         if flight.acquire(key, held):
             try:
                 ...
             finally:
-                flight.release(key)
+                try:
+                    flight.release(key)
+                finally:
+                    flight.release(key)  # does nothing, unless the first one was interrupted
 
-    the interpreter does not look for signals between the return and the `try`.
+    since the interpreter looks for signals when a function is entered, not when it returns.
 
     Parameters
     ----------
@@ -133,8 +136,9 @@ class Flight:
             raise
 
     def release(self, key: bytes) -> None:
-        """The key is free for others. HOT."""
-        if key in self._holders:
+        """The key is free for others; nothing happens if this thread has not acquired it. HOT."""
+        holder = self._holders.get(key)
+        if holder is not None and holder[0] == get_ident():
             try:
                 self._locks.unlock(key)  # first: else it might free the key of the next holder here
             finally:

@@ -68,7 +68,10 @@ def check(found: bytes, root: Path) -> None:
     body, mark, checksum = found.rpartition(b"checksum ")
     if not mark or checksum != f"{xxhash.xxh3_64_hexdigest(body)}\n".encode():
         raise StoreError(f"{root / FILE} is damaged. {_remedy(root)}")
-    fields = dict(line.partition(" ")[::2] for line in body.decode().splitlines()[1:])
+    fields: dict[str, str] = {}
+    for line in body.decode().splitlines()[1:]:
+        name, _, value = line.partition(" ")
+        fields[name] = value
     version, algorithm = fields.get("version", ""), fields.get("hash", "")
     if version != str(VERSION) or algorithm != HASH:
         raise StoreError(

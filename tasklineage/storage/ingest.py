@@ -7,6 +7,7 @@ whoever owns the tables supplies.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeAlias
 
@@ -25,7 +26,7 @@ OUTPUT, ARGUMENT = 0, 1
 
 _ENDED = KIND_OF[CallEnd]
 _END_FIELDS = len(CallEnd._fields)
-_unpack = msgpack.unpackb
+_unpack = functools.partial(msgpack.unpackb, unicode_errors="surrogatepass")
 
 
 class Rows:

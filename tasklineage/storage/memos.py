@@ -17,6 +17,9 @@ from tasklineage.storage.tables import Offsets
 MANY = 20_000
 """Memos of a code version that are loaded at once; where there are more, each key is asked for."""
 
+_OTHERS = 8
+"""Older memos of one key that are remembered."""
+
 Memo = tuple[float, Location]
 """When the call ended, and where its record stands. The greatest of a key is the newest."""
 
@@ -36,6 +39,8 @@ class Memos:
         self._beyond: Offsets = {}
         self._forgotten: dict[bytes, float] = {}
         self._large: set[bytes] = set()
+        self._others: dict[bytes, list[Memo]] = {}
+        self._damaged: set[Memo] = set()
         forks.register(self)
 
     def after_fork(self) -> None:
@@ -49,15 +54,19 @@ class Memos:
             self.loaded.clear()
             self._forgotten.clear()
             self._large.clear()
+            self._others.clear()
 
     def add(self, key: bytes, ended: float, location: Location) -> None:
-        """A memo of that key ended then and has its record there."""
+        """A memo of that key ended then and has its record there. HOT."""
         memo = (ended, location)
+        if self._damaged and memo in self._damaged:
+            return
         known = self.newest.get(key)
-        if known is None or known < memo:
-            self.newest[key] = memo
-            if self._forgotten and ended < self._forgotten.get(key, ended):
-                self.newest.pop(key, None)
+        if known is not None and known != memo:
+            memo = self._newer(key, known, memo)
+        self.newest[key] = memo
+        if self._forgotten and memo[0] < self._forgotten.get(key, 0.0):
+            self.newest.pop(key, None)
 
     def forget(self, key: bytes, at: float) -> None:
         """Memos of that key that ended before `at` do not answer."""
@@ -76,18 +85,22 @@ class Memos:
             if missing or code not in self._large:
                 self._load(code, missing)
 
-    def replace(self, code: bytes, key: bytes, damaged: Memo) -> Memo | None:
-        """The newest memo of the key that is older than this one, whose record is damaged."""
+    def replace(self, key: bytes, damaged: Memo) -> None:
+        """The newest of the key's other memos answers instead of this one, whose record is bad."""
+        self._damaged.add(damaged)
         if self.newest.get(key) == damaged:
             self.newest.pop(key, None)
-        older: Memo | None = None
-        if self._beyond:
-            with self.mutex:
-                rows = self._catalog.memos_of(code, (key,), self._beyond).get(key, [])
-            older = max((row[1:] for row in rows if row[1:] < damaged), default=None)
-        if older is not None:
-            self.add(key, *older)
-        return self.newest.get(key)
+        for memo in self._others.pop(key, ()):
+            self.add(key, *memo)
+
+    def _newer(self, key: bytes, one: Memo, other: Memo) -> Memo:
+        """The newer of two memos of the key; the older is kept for the day it may be needed."""
+        older, newer = sorted((one, other))
+        others = self._others.setdefault(key, [])
+        if older not in others:
+            others.append(older)
+            del others[:-_OTHERS]
+        return newer
 
     def _load(self, code: bytes, keys: Sequence[bytes]) -> None:
         """Add what the catalog has: all of the code version, or if that is much, of these keys."""

@@ -91,7 +91,7 @@ class Objects:
         """Whether there is a file of that id; its bytes are not looked at."""
         return _size(self.path(oid)) is not None
 
-    def put(self, header: Header | Sequence[Any], buffers: Sequence[Buffer]) -> bytes:
+    def put(self, header: Header, buffers: Sequence[Buffer]) -> bytes:
         """The id of the object with this header and these buffers, which is stored now.
 
         An object that is there with the right size is left as it is.
@@ -109,7 +109,7 @@ class Objects:
         if self.read_only:
             raise StoreReadOnly(f"the store at {self.root} was opened read-only")
         try:
-            return self._put(Header(*header), buffers)
+            return self._put(header, buffers)
         except OSError as error:
             kind = StoreReadOnly if error.errno in _READ_ONLY else StoreError
             reason = error.strerror or error

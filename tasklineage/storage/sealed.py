@@ -22,7 +22,7 @@ import contextlib
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -131,7 +131,7 @@ class SealedFile:
         self._lock_fd = -1
 
     @contextlib.contextmanager
-    def locked(self, patience: float) -> Iterator[None]:
+    def locked(self, patience: float) -> Generator[None]:
         """Nobody else writes the file meanwhile.
 
         Raises

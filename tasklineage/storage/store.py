@@ -298,8 +298,8 @@ class Store:
 
     def _older_memo(self, code: bytes, key: bytes, damaged: Memo) -> CallEnd | None:
         """What answers instead of a memo whose record is damaged."""
-        older = self._tail.memos.replace(code, key, damaged)
-        return None if older is None else self.find_memo(code, key)
+        self._tail.memos.replace(key, damaged)
+        return self.find_memo(code, key)
 
     def _warn_read_only(self) -> None:
         if not self._has_warned:

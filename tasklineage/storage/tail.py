@@ -10,7 +10,7 @@ import contextlib
 import re
 import struct
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any, Generic, TypeVar
 
 from tasklineage.errors import CorruptObject, MissingObject

@@ -87,17 +87,13 @@ class Values:
         """
         if type(value) in _SCALARS:
             return encode(value, digest, _refuse)
-        ref = self._stored.get(digest)
-        if ref is None and _may_be_small(value):
+        if digest not in self._stored and _may_be_small(value):
             try:
                 return encode(value, digest, _refuse, known=self.known)
             except (_TooLarge, UnstorableResult):
-                ref = None
-        if ref is None:
-            ref = self.known(digest)
-        if ref is None:
-            ref = Ref(digest, type_name(type(value)), preview=preview(value))
-        return ref
+                pass
+        ref = self.known(digest)
+        return ref or Ref(digest, type_name(type(value)), preview=preview(value))
 
     def get(self, ref: Ref) -> Any:
         """The value, decoded anew. HOT for small plain ones.

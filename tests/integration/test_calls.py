@@ -693,3 +693,36 @@ def test_trivial_values_invent_no_edge() -> None:
         for value in (True, 0, "", None, 1.5, [], {}, "short"):
             take(give(value))
     assert all(not recorded_edges(c) for c in run.calls)
+
+
+def test_a_broken_result_or_default_is_recorded_as_failed() -> None:
+    class Broken:
+        def __reduce__(self) -> Any:
+            raise ZeroDivisionError("reduce")
+
+    @task
+    def make() -> Any:
+        return Broken()
+
+    @task(catch=ValueError, default=lambda error: 1 // 0)
+    def parse() -> Any:
+        raise ValueError
+
+    with tl.run() as run:
+        with pytest.raises((ZeroDivisionError, tl.UnstorableResult)):
+            make()
+        with pytest.raises(ZeroDivisionError):
+            parse()
+    assert [c.status for c in run.calls] == ["failed", "failed"]
+
+
+def test_text_that_is_no_unicode_is_recorded() -> None:
+    @task
+    def fail(name: str) -> None:
+        print(name)
+        raise OSError(f"no file {name}")
+
+    with tl.run() as run, pytest.raises(OSError):
+        fail("a\udc80")
+    assert run["fail"].error.message == "no file a\udc80"
+    assert run["fail"].args == {"name": "a\udc80"}

@@ -66,20 +66,26 @@ class ArrayCodec(Codec):
 
 def is_array(value: Any) -> bool:
     """Whether `value` is an array that its raw bytes say everything of."""
-    np = sys.modules.get("numpy")
-    return np is not None and type(value) is np.ndarray and _is_raw(value.dtype)
+    return type(value) is loaded("ndarray") and _is_raw(value.dtype)
 
 
 def is_scalar(value: Any) -> bool:
     """Whether `value` is a numpy scalar that its raw bytes say everything of."""
-    np = sys.modules.get("numpy")
-    if np is None or not isinstance(value, np.generic):
+    generic = loaded("generic")
+    if generic is None or not isinstance(value, generic):
         return False
     kind = type(value)
-    if kind is np.str_ or kind is np.bytes_:
+    if kind is loaded("str_") or kind is loaded("bytes_"):
         return True
-    dtype = value.dtype
-    return kind is dtype.type and _is_raw(dtype)
+    return kind is value.dtype.type and _is_raw(value.dtype)
+
+
+def loaded(name: str) -> Any:
+    """That type of numpy; None before numpy is imported, when no value can have it.
+
+    Another thread may be in the midst of importing it.
+    """
+    return getattr(sys.modules.get("numpy"), name, None)
 
 
 def pack_scalar(value: Any) -> list[Any]:

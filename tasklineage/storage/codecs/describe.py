@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from itertools import islice
 from typing import Any
+
+from tasklineage.storage.codecs import arrays
 
 LONGEST = 120
 _MOST_ITEMS = 6
@@ -45,10 +46,9 @@ def _shown(value: Any, level: int) -> str:
     show = _SHOWN.get(kind)
     if show is not None:
         return show(value)
-    np = sys.modules.get("numpy")
-    if np is not None and kind is np.ndarray:
+    if kind is arrays.loaded("ndarray"):
         return f"{clipped(str(value.dtype))} {value.shape}"
-    if np is not None and isinstance(value, np.generic) and kind.__module__ == "numpy":
+    if kind.__module__ == "numpy" and isinstance(value, arrays.loaded("generic") or ()):
         return clipped(str(value))
     return type_name(kind)
 

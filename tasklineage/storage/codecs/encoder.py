@@ -13,7 +13,7 @@ from tasklineage.storage.codecs.base import Encoded
 from tasklineage.storage.codecs.describe import clipped, preview, type_name
 from tasklineage.storage.codecs.pickled import CLOUDPICKLE, PICKLE, blame
 from tasklineage.storage.codecs.plain import CONTAINERS, PLAIN, pack, pack_any
-from tasklineage.storage.codecs.survey import FLAT, Survey, flat_kinds
+from tasklineage.storage.codecs.survey import FLAT, Survey, plain_kinds
 from tasklineage.storage.object_layout import Buffer, Chunked, Header
 from tasklineage.storage.records import Ref
 
@@ -63,7 +63,7 @@ class Encoder:
         return kind in FLAT or arrays.is_scalar(value)
 
     def _container(self, value: Any, digest: bytes) -> Ref:
-        kinds = flat_kinds(value)
+        kinds = plain_kinds(value)
         if kinds is None:
             return self._nested(value, digest)
         mark, packed = pack(value, kinds)
@@ -97,7 +97,8 @@ class Encoder:
         if known is not None and known.is_stored and known.codec not in NEVER_PARTS:
             return known
         if type(value) in CONTAINERS:
-            mark, packed = pack(value, Survey(value, self._limit, registry.is_leaf).kinds)
+            kinds = plain_kinds(value) or Survey(value, self._limit, registry.is_leaf).kinds
+            mark, packed = pack(value, kinds)
             return self._stored(value, digest, PLAIN, Encoded(mark, [packed]))
         codec = registry.codec_for(value)
         if codec is None:

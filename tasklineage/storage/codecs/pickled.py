@@ -65,7 +65,11 @@ def blame(value: Any, path: str, accepts: Callable[[Any], bool]) -> str:
     seen: set[int] = set()
     for _ in range(_DEEPEST_BLAME):
         seen.add(id(value))
-        for suffix, part in _inside(value):
+        try:
+            inside = list(_inside(value))
+        except Exception:  # noqa: BLE001 - code of the user's classes, and no error worth hiding one
+            break
+        for suffix, part in inside:
             if id(part) not in seen and not accepts(part):
                 value, path = part, path + suffix
                 break

@@ -49,7 +49,8 @@ _SORTABLE = (frozenset({int}), frozenset({str}), frozenset({bytes}))
 _PAIR = struct.Struct("<dd")
 _unpackb = msgpack.unpackb
 # A packer begins with 256 KiB, which costs more than packing when several are alive at once.
-_BUFFER: dict[str, Any] = {"buf_size": 1024} if msgpack.version >= (1, 1) else {}
+_VERSION: tuple[int, ...] = getattr(msgpack, "version", (1, 0))
+_BUFFER: dict[str, Any] = {"buf_size": 1024} if _VERSION >= (1, 1) else {}
 _OPTIONS: dict[str, Any] = {"autoreset": False, "unicode_errors": "surrogatepass", **_BUFFER}
 
 pack_atom: Callable[[Any], bytes] = msgpack.Packer(unicode_errors="surrogatepass").pack

@@ -10,7 +10,7 @@ from tasklineage.storage.codecs import arrays
 from tasklineage.storage.codecs.plain import ATOMS, CONTAINERS, DEEPEST
 
 FLAT: frozenset[type] = ATOMS | {complex}
-_ROWS: frozenset[type] = frozenset({list, tuple, dict})
+_PLAIN = FLAT | CONTAINERS
 
 
 class Survey:
@@ -113,32 +113,48 @@ class Survey:
                     self.nodes.add(self._parents[at])
 
 
-def flat_kinds(value: Any) -> set[type] | None:
-    """The exact types inside of a container that a glance shows to be plain; None for others.
+def plain_kinds(root: Any) -> set[type] | None:
+    """The exact types inside of a container that holds atoms and containers, each of these once.
 
-    It holds atoms only, or is a table: lists, tuples or dicts of atoms, none of them twice. This
-    takes no step of Python for a row, so that the rows of a file cost little more than packing.
+    None where that is not so, or it takes a closer look. This takes no step of Python but one test
+    for an element, so that a table or a JSON document costs little more than packing it.
     """
-    held = _kinds(value)
-    if held <= FLAT:
-        return held
-    if type(value) is dict and not FLAT.issuperset(map(type, value)):
-        return None
-    rows = value.values() if type(value) is dict else value
-    kinds = set(map(type, rows))
-    if len(kinds) > 1 or not kinds <= _ROWS:
-        return None
-    inside = set(map(type, chain.from_iterable(rows)))
-    if kinds == {dict}:
-        inside.update(map(type, chain.from_iterable(map(dict.values, rows))))
-    if not inside <= FLAT or len(set(map(id, rows))) < len(rows):
-        return None
-    return held | inside
+    kinds = _kinds(root)
+    if kinds <= FLAT:
+        return kinds
+    seen = {id(root)}
+    level: list[Any] = [root]
+    for _ in range(DEEPEST - 2):
+        held = set(map(type, _all_elements(level)))
+        kinds |= held
+        if held <= FLAT:
+            return kinds
+        if not held <= _PLAIN:
+            return None
+        level = [item for item in _all_elements(level) if type(item) in CONTAINERS]
+        count = len(seen)
+        seen.update(map(id, level))
+        if len(seen) < count + len(level):
+            return None
+    return None
 
 
 def elements(box: Any) -> Iterable[Any]:
     """What a container holds directly, the keys of a dict included."""
     return chain(box, box.values()) if type(box) is dict else box
+
+
+def _all_elements(boxes: list[Any]) -> Iterable[Any]:
+    """What some containers hold directly, at the speed of C."""
+    kinds = set(map(type, boxes))
+    if dict not in kinds:
+        return chain.from_iterable(boxes)
+    values = map(dict.values, boxes if len(kinds) == 1 else _only_dicts(boxes))
+    return chain(chain.from_iterable(boxes), chain.from_iterable(values))
+
+
+def _only_dicts(boxes: list[Any]) -> Iterable[dict[Any, Any]]:
+    return (box for box in boxes if type(box) is dict)
 
 
 def _kinds(box: Any) -> set[type]:

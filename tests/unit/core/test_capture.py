@@ -366,13 +366,17 @@ def test_an_interrupt_at_any_moment_leaves_the_streams_as_they_were() -> None:
 
     before = sys.stdout, sys.stderr, logging.Logger.callHandlers
     chance = random.Random(7)
+
+    def calls() -> None:
+        for _ in range(500):
+            capture.end(capture.begin(Capture()))
+
     handler = signal.signal(signal.SIGALRM, interrupt)
     try:
         for _ in range(200):
             with contextlib.suppress(KeyboardInterrupt):
                 signal.setitimer(signal.ITIMER_REAL, chance.uniform(1e-6, 5e-4))
-                for _ in range(500):
-                    capture.end(capture.begin(Capture()))
+                contextvars.copy_context().run(calls)
             signal.setitimer(signal.ITIMER_REAL, 0)
             # between the two calls above lies the caller, who would use `finally`
             del capture._flight.calls[:]

@@ -1,4 +1,4 @@
-"""Records as an engine would write them, with made-up digests and a clock that only goes forward."""
+"""Records as an engine would write them, with made-up digests, by a clock that goes forward."""
 
 from __future__ import annotations
 
@@ -52,9 +52,7 @@ class History:
         """A run that begins."""
         given = {"parent": None, "namespace": "user:a", "user": "a", "host": "h", "tags": ()}
         given |= fields
-        return RunBegin(
-            self.id(), name, pid=1, argv=(), params=(), started=self.now(), **given
-        )
+        return RunBegin(self.id(), name, pid=1, argv=(), params=(), started=self.now(), **given)
 
     def end_run(self, run: RunBegin, status: str = "done") -> RunEnd:
         """Its end."""
@@ -96,9 +94,7 @@ class History:
 
     def hit(self, run: RunBegin, producer: CallEnd, parent: bytes | None = None) -> Hit:
         """A call that was answered with what another one computed."""
-        return Hit(
-            self.id(), run.id, parent, producer.task, producer.key, producer.id, self.now()
-        )
+        return Hit(self.id(), run.id, parent, producer.task, producer.key, producer.id, self.now())
 
     def call(self, run: RunBegin, task: str = "pkg.train", **fields: Any) -> list[Any]:
         """Begin and end of a call."""

@@ -655,7 +655,9 @@ def test_finished_writers_are_not_looked_at_again(
     Catalog(tmp_path, Journal(tmp_path)).sync()
     listed: list[str] = []
     listdir = os.listdir
-    monkeypatch.setattr(os, "listdir", lambda path=".": (listed.append(str(path)), listdir(path))[1])
+    monkeypatch.setattr(
+        os, "listdir", lambda path=".": (listed.append(str(path)), listdir(path))[1]
+    )
     catalog = Catalog(tmp_path, Journal(tmp_path))
     assert len(catalog.find_runs()) == 3
     assert not [path for path in listed if "journal/" in path]

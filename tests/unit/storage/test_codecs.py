@@ -485,6 +485,29 @@ def test_a_wide_container_of_small_things_is_one_object(objects: Objects) -> Non
     assert file_count(objects) == 1
 
 
+def test_a_wide_list_of_numpy_scalars_is_one_object(objects: Objects) -> None:
+    value = [np.float32(n) for n in range(3_000)]
+    assert encode(value, objects).codec == "plain"
+    assert file_count(objects) == 1
+    assert same(value, through(value, objects))
+
+
+def test_parts_have_the_digests_of_the_key(objects: Objects) -> None:
+    from tasklineage.key.digest import digest
+
+    asked: list[bytes] = []
+    array = np.arange(5_000.0)
+    codecs.encode([array], DIGEST, objects.put, known=asked.append)
+    assert asked == [digest(array)]
+
+
+def test_the_parts_of_a_damaged_tree_are_not_guessed(objects: Objects) -> None:
+    ref = inline(msgpack.packb([None, b"\x05"]), "tree")
+    with pytest.raises(CorruptObject):
+        codecs.object_ids(ref, objects.open)
+    assert not codecs.is_present(ref, objects.has, objects.open)
+
+
 def test_a_tree_with_a_large_skeleton_is_an_object_with_children(objects: Objects) -> None:
     value = [*range(20_000), np.zeros(5_000)]
     ref = encode(value, objects)
@@ -635,6 +658,19 @@ def test_a_class_that_raises_is_undecodable(
         codecs.decode(ref, objects.open)
 
 
+def test_running_out_of_memory_is_no_fault_of_the_bytes(
+    objects: Objects, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ref = encode(Point(1), objects)
+
+    def exhausted(self: Any, state: Any) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(Point, "__setstate__", exhausted, raising=False)
+    with pytest.raises(MemoryError):
+        codecs.decode(ref, objects.open)
+
+
 # -- what cannot be stored ---------------------------------------------------------------------
 
 
@@ -695,6 +731,16 @@ def test_an_endless_chain_of_objects_is_an_error_of_ours(objects: Objects) -> No
         value = value.hook
 
 
+def test_a_value_that_cannot_even_be_looked_into_is_named_as_a_whole(objects: Objects) -> None:
+    class Shy(dict[str, Any]):
+        def __getitem__(self, key: str) -> Any:
+            raise PermissionError
+
+    with pytest.raises(UnstorableResult, match="lock") as caught:
+        encode([Shy(a=threading.Lock())], objects)
+    assert caught.value.path == "result[0]"
+
+
 def test_the_caller_names_the_value(objects: Objects) -> None:
     with pytest.raises(UnstorableResult) as caught:
         encode([threading.Lock()], objects, path="train(x)")
@@ -730,6 +776,10 @@ HOSTILE = {
     "a scalar of objects": msgpack.packb(msgpack.ExtType(6, msgpack.packb(["|O", b"x" * 8]))),
     "a scalar of code": msgpack.packb(msgpack.ExtType(6, msgpack.packb(["f8,O", b"x" * 16]))),
     "a short scalar": msgpack.packb(msgpack.ExtType(6, msgpack.packb(["<f8", b"x"]))),
+    "an array of a map": msgpack.packb(msgpack.ExtType(7, b"\x80")),
+    "an array of a number": msgpack.packb(
+        msgpack.ExtType(7, msgpack.packb([["<f8", [1], "C"], 10**12]))
+    ),
     "a text scalar of bytes": msgpack.packb(msgpack.ExtType(6, msgpack.packb(["U", b"x"]))),
 }
 

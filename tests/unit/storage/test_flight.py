@@ -114,6 +114,13 @@ def until(condition: Callable[[], bool]) -> None:
         time.sleep(0.002)
 
 
+def free(flight: Flight, one: bytes) -> None:
+    """Release a key of another thread, as that thread would."""
+    flight._locks.unlock(one)
+    del flight._holders[one]
+    flight._wake(one)
+
+
 def is_waiting(flight: Flight, count: int = 1) -> Callable[[], bool]:
     return lambda: sum(map(len, flight._queues.values())) >= count
 
@@ -170,6 +177,32 @@ def test_releasing_what_is_not_held_frees_nothing(flight: Flight, tmp_path: Path
     assert not other._locks.try_lock(key(1))
 
 
+def test_another_thread_cannot_release_a_key(flight: Flight, threads: Threads) -> None:
+    assert flight.acquire(key(1), NONE)
+    threads.start("release", lambda: flight.release(key(1)))
+    threads.join()
+    assert not flight.acquire(key(1), NONE)
+
+
+def test_an_interrupted_release_can_be_repeated(
+    flight: Flight, threads: Threads, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*args: object) -> None:
+        monkeypatch.undo()
+        raise KeyboardInterrupt
+
+    assert flight.acquire(key(1), NONE)
+    monkeypatch.setattr(flight, "release", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        try:
+            flight.release(key(1))
+        finally:
+            flight.release(key(1))
+    flight.release(key(1))
+    threads.start("next", lambda: flight.acquire(key(1), NONE))
+    assert threads.join() == {"next": True}
+
+
 def test_threads_are_never_inside_together(flight: Flight, threads: Threads) -> None:
     inside = dict.fromkeys(range(3), 0)
     entered = dict.fromkeys(range(3), 0)
@@ -224,13 +257,13 @@ def test_an_interrupted_acquire_leaves_the_key_free(
         def interrupted(*args: Any) -> Any:
             patch.undo()
             if place != "try_lock":
-                flight.release(key(1))
+                free(flight, key(1))
             original(*args)
             raise KeyboardInterrupt
 
         patch.setattr(owner, place, interrupted)
         if place == "_leave":
-            threading.Timer(0.05, lambda: flight.release(key(1))).start()
+            threading.Timer(0.05, lambda: free(flight, key(1))).start()
         threads.start("interrupted", lambda: flight.acquire(key(1), NONE))
         assert isinstance(threads.join()["interrupted"], KeyboardInterrupt)
     assert flight._queues == {}

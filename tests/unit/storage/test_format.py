@@ -71,7 +71,7 @@ def test_any_damage_of_the_format_file_is_refused_with_what_to_do(tmp_path: Path
     cut = [good[:i] for i in range(len(good))]
     for bad in (*flipped, *cut, good + b"\n", good + good, b"\0" * len(good)):
         file.write_bytes(bad)
-        with pytest.raises(StoreError, match="is damaged.*copy the file `format` of any other"):
+        with pytest.raises(StoreError, match=r"is damaged.*copy the file `format` of any other"):
             open_folder(tmp_path)
         assert file.read_bytes() == bad
 

@@ -141,24 +141,40 @@ def test_of_a_code_version_with_many_memos_each_key_is_asked_for(
 
 
 def test_an_older_memo_replaces_one_whose_record_is_damaged() -> None:
-    rows = [MemoRow(b"k", 1.0, at(10)), MemoRow(b"k", 2.0, at(20)), MemoRow(b"k", 3.0, at(30))]
+    rows = [MemoRow(b"k", 1.0, at(10)), MemoRow(b"k", 2.0, at(20))]
     made = memos_over(rows)
-    newest = find(made, CODE, b"k")
-    assert newest == (3.0, at(30))
-    second = made.replace(CODE, b"k", newest)
-    assert second == (2.0, at(20))
-    assert find(made, CODE, b"k") == second
-    third = made.replace(CODE, b"k", second)
-    assert third == (1.0, at(10))
-    assert made.replace(CODE, b"k", third) is None
+    made.add(b"k", 1.5, at(1500))
+    for expected in ((2.0, at(20)), (1.5, at(1500)), (1.0, at(10))):
+        assert find(made, CODE, b"k") == expected
+        made.replace(b"k", expected)
     assert find(made, CODE, b"k") is None
-    made.add(b"k", 4.0, at(4000))
-    assert find(made, CODE, b"k") == (4.0, at(4000))
+    made.add(b"k", 0.5, at(4000))  # the clock has been set back
+    assert find(made, CODE, b"k") == (0.5, at(4000))
+
+
+def test_a_forgotten_memo_replaces_nothing() -> None:
+    made = memos_over()
+    made.add(b"k", 1.0, at(10))
+    made.add(b"k", 3.0, at(30))
+    made.forget(b"k", 2.0)
+    made.replace(b"k", (3.0, at(30)))
+    assert find(made, CODE, b"k") is None
 
 
 def test_a_memo_that_was_appended_meanwhile_is_not_replaced() -> None:
     made = memos_over()
     made.add(b"k", 1.0, at(10))
-    damaged = find(made, CODE, b"k")
     made.add(b"k", 2.0, at(20))
-    assert made.replace(CODE, b"k", damaged) == (2.0, at(20))
+    made.replace(b"k", (1.0, at(10)))
+    assert find(made, CODE, b"k") == (2.0, at(20))
+    made.replace(b"k", (2.0, at(20)))
+    assert find(made, CODE, b"k") is None
+
+
+def test_few_of_many_older_memos_are_remembered() -> None:
+    made = memos_over()
+    for n in range(1000):
+        made.add(b"k", float(n), at(n))
+        made.add(b"k", float(n), at(n))
+    assert find(made, CODE, b"k") == (999.0, at(999))
+    assert len(made._others[b"k"]) == module._OTHERS

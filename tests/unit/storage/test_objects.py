@@ -25,6 +25,8 @@ from tasklineage.storage import objects as module
 from tasklineage.storage.object_layout import ALIGNMENT, Chunked, Header, in_blocks, laid_out
 from tasklineage.storage.objects import MAPPED_FROM, Objects, StatKey
 
+pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded")
+
 HEADER = Header("test", "pkg.Thing", {"a": [1, "x"]}, (b"c" * 16,))
 LARGE = MAPPED_FROM * 5
 
@@ -579,7 +581,7 @@ def test_threads_put_the_same_and_different_objects_at_once(objects: Objects, ro
     assert len(files(root)) == 8
 
 
-def in_children(count: int, work: Callable[[int], None]) -> None:
+def in_children(count: int, work: Callable[[int], object]) -> None:
     """Run `work` in forked children, all at once; each must succeed."""
     children = []
     for number in range(count):
@@ -608,7 +610,7 @@ def test_processes_put_the_same_objects_at_once(root: Path) -> None:
 
 def test_a_forked_child_writes_under_names_of_its_own(objects: Objects, root: Path) -> None:
     objects.put(HEADER, [b"x"])
-    in_children(4, lambda number: objects.put(HEADER, [bytes([number]) * 1000]) and None)
+    in_children(4, lambda number: [objects.put(HEADER, [bytes([number]) * 1000])])
     assert len(files(root)) == 5
 
 

@@ -20,7 +20,8 @@ import pytest
 from tasklineage import config
 from tasklineage.errors import ConfigError, StoreError, StoreNotFound
 from tasklineage.key.digest import digest
-from tasklineage.storage import memos, store as module, tail
+from tasklineage.storage import memos, tail
+from tasklineage.storage import store as module
 from tasklineage.storage.catalog import FILE
 from tasklineage.storage.frames import Location
 from tasklineage.storage.records import CallBegin, CallEnd, Code, Forget, Ref, RunBegin
@@ -291,6 +292,24 @@ def test_of_a_task_with_many_memos_single_keys_are_looked_up(
     assert len(other._newest) == 12
 
 
+def test_damage_to_one_of_very_many_memos_is_a_miss(
+    root: Path, store: Store, run: RunBegin, history: History, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memos, "MANY", 10)
+    ends = [history.call(run)[1] for _ in range(30)]
+    places = store.journal.append(ends)
+    store.catalog.sync()
+    damage(root, places[7])
+    other = other_process(root)
+    expected = [*ends[:7], None, *ends[8:]]
+    assert [other.find_memo(CODE, end.key) for end in ends] == expected
+    assert other.find_memos(CODE, [end.key for end in ends]) == expected
+    again = ends[7]._replace(id=history.id(), ended=1.0)  # the clock has been set back
+    other.append(again)
+    assert other.find_memo(CODE, again.key) == again
+    assert other_process(root).find_memo(CODE, again.key) == again
+
+
 def test_a_long_tail_goes_into_the_catalog_instead_of_memory(
     root: Path, store: Store, run: RunBegin, history: History, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -380,9 +399,7 @@ def test_a_code_version_is_known_once_it_is_recorded(
         assert one.code(code.digest) == code
 
 
-def test_a_damaged_code_version_is_not_known_and_is_written_again(
-    root: Path, store: Store
-) -> None:
+def test_a_damaged_code_version_is_not_known_and_is_written_again(root: Path, store: Store) -> None:
     code = Code(digest_of("code"), "f", ())
     place = store.journal.append([code])[0]
     store.catalog.sync()

@@ -1,4 +1,4 @@
-"""Values are stored once per Digest, read back verified, and stored anew where they were damaged."""
+"""Values are stored once per Digest, read back verified, and stored anew where damaged."""
 
 from __future__ import annotations
 

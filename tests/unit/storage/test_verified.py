@@ -50,9 +50,7 @@ def test_no_damage_makes_a_note_that_was_not_written(tmp_path: Path) -> None:
         assert not Verified(tmp_path).is_verified(OID, KEY)
 
 
-def test_a_torn_or_full_file_is_begun_anew(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_torn_or_full_file_is_begun_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / FILE).write_bytes(b"torn")
     Verified(tmp_path).note_verified(OID, KEY)
     assert Verified(tmp_path).is_verified(OID, KEY)
