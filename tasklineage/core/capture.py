@@ -362,7 +362,7 @@ def _formatted(logger: Any, record: Any) -> str:
     formatter = _formatter(logger, record.levelno) or _default_formatter()
     try:
         return str(formatter.format(record))
-    except Exception as error:  # noqa: BLE001 - the message and its arguments are user code
+    except Exception as error:  # the message and its arguments are user code
         where = f"{record.levelname}:{record.name}:{record.msg!s:.200}"
         return f"{where} [could not be formatted: {type(error).__name__}]"
 

@@ -41,6 +41,7 @@ from tasklineage.storage.records import (
 
 if TYPE_CHECKING:
     from tasklineage.core.task import Task
+    from tasklineage.storage.flight import Flight
 
 MISS = object()
 """What `answer` gives where no memo answers."""
@@ -200,7 +201,7 @@ def execute(this: Call) -> Any:
         return _execute_body(this) if value is MISS else value
     finally:
         if held:
-            store.flight.release(this.key)
+            _release(store.flight, this.key)
 
 
 async def execute_async(this: Call) -> Any:
@@ -214,7 +215,15 @@ async def execute_async(this: Call) -> Any:
         return await _execute_body_async(this) if value is MISS else value
     finally:
         if held:
-            store.flight.release(this.key)
+            _release(store.flight, this.key)
+
+
+def _release(flight: Flight, key: bytes) -> None:
+    """Let the key go, also if an interrupt arrives on the way: a second release does nothing."""
+    try:
+        flight.release(key)
+    finally:
+        flight.release(key)
 
 
 def _look_again(this: Call) -> Any:

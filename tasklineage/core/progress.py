@@ -154,7 +154,7 @@ class Screen(ABC):
                 old = [bar for bar in self._bars if now - bar.started >= PATIENCE]
                 if old and not self.is_broken:
                     self._show(old[:ROWS])
-            except Exception:  # noqa: BLE001 - whatever it is, the map goes on
+            except Exception:  # whatever it is, the map goes on
                 self._give_up()
             finally:
                 self._lock.release()
@@ -168,7 +168,7 @@ class Screen(ABC):
             try:
                 if bar.is_shown and not self.is_broken:
                     self._finish(bar)
-            except Exception:  # noqa: BLE001 - as above
+            except Exception:  # as above
                 self._give_up()
             if not self._bars:
                 self._close()
@@ -253,7 +253,7 @@ class TerminalScreen(Screen):
                 if self._lines:
                     self._write(self._erasure())
                     self._lines = 0
-            except Exception:  # noqa: BLE001 - as above
+            except Exception:  # as above
                 self._give_up()
             if text:
                 self._is_line_open = not text.endswith("\n")

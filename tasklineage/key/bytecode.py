@@ -264,10 +264,9 @@ def _without_annotations(instructions: list[Instruction]) -> list[Instruction]:
     MAKE_FUNCTION finds on the stack, from below: defaults, keyword defaults, annotations, the
     closure, the code object; each but the last only where flagged.
     """
-    n = len(instructions)
-    while n > 0:
-        n = min(n, len(instructions)) - 1
-        if instructions[n].op == "MAKE_FUNCTION":
+    makers = [n for n, i in enumerate(instructions) if i.op == "MAKE_FUNCTION"]
+    for n in reversed(makers):
+        if n < len(instructions) and instructions[n].op == "MAKE_FUNCTION":
             instructions = _without_annotations_at(instructions, n)
     return instructions
 

@@ -7,9 +7,10 @@ whose digest is the code version, and notes as guards whatever it read on its wa
 
 from __future__ import annotations
 
+import os
 import sys
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from types import BuiltinFunctionType, BuiltinMethodType, FunctionType, MethodType, ModuleType
 from typing import Any, NamedTuple
 
@@ -19,6 +20,7 @@ from tasklineage.errors import UnhashableArgument
 from tasklineage.key import names
 from tasklineage.key.boundary import Boundary, extension_digest
 from tasklineage.key.contents import (
+    by_name,
     carried_parts,
     class_parts,
     module_parts,
@@ -50,7 +52,8 @@ _HARMLESS = frozenset(
         "_thread.lock", "_thread.RLock", "threading.Event", "threading.Condition",
         "threading.Semaphore", "threading.BoundedSemaphore", "threading.Barrier",
         "_thread._local", "_contextvars.ContextVar", "logging.Logger", "logging.RootLogger",
-        "builtins.object", "typing.TypeVar", "typing.ParamSpec", "typing.TypeVarTuple",
+        "builtins.object", "typing.NewType", "typing.TypeVar", "typing.ParamSpec",
+        "typing.TypeVarTuple",
     }
 )  # fmt: skip
 """Types whose values have an identity but no content that could change a result."""
@@ -102,8 +105,17 @@ class Walk:
         root = self._add(Node("root", "", b"", None), edges)
         while self._waiting:
             node, expansion = self._waiting.popleft()
-            node.edges.extend(expansion)
+            try:
+                node.edges.extend(expansion)
+            except Exception as error:  # noqa: BLE001 - objects of users run their own code here
+                self._give_up(node, error)
         return root
+
+    def _give_up(self, node: Node, error: Exception) -> None:
+        """What cannot be read makes a code version that no memo has, anew on every call."""
+        self.untracked[f"{node.name} cannot be read: {type(error).__name__}: {error}"] = None
+        node.edges.append(Edge("unread", Leaf("opaque", node.name, os.urandom(16))))
+        self.recorder.typed_as(object, type(None))
 
     # Nodes.
 
@@ -158,7 +170,7 @@ class Walk:
         if parts is None:
             return None
         if is_ours:
-            parts = [("type", kind), *parts, *sorted(getattr(value, "__dict__", {}).items())]
+            parts = [("type", kind), *parts, *by_name(getattr(value, "__dict__", {}))]
         own = _own("carrier", "" if is_ours else _qualified(kind))
         return self._add_code("carrier", name, own, value, self._parts(parts, name))
 
@@ -170,10 +182,12 @@ class Walk:
         parts: Iterable[tuple[str, Any]],
         name: str,
         *,
-        watched: Callable[[str], bool] = lambda label: True,
+        watched: Container[str] | None = None,
     ) -> Expansion:
+        """Edges to labelled parts; those that are not among the watched are not looked at again."""
         for label, part in parts:
-            yield Edge(label, self.target(part, f"{name}.{label}", is_watched=watched(label)))
+            is_watched = watched is None or label in watched
+            yield Edge(label, self.target(part, f"{name}.{label}", is_watched=is_watched))
 
     # Functions.
 
@@ -188,7 +202,7 @@ class Walk:
         registry = registry_of(function)
         if registry:
             self.recorder.bind_all(registry, dict(registry), function)
-        edges = self._parts(wrapper_parts(function), name, watched=_never)
+        edges = self._parts(wrapper_parts(function), name, watched=())
         return self._add_code("wrapper", name, _own("wrapper", place), function, edges)
 
     def _function_edges(self, function: FunctionType, *, defaults: bool = True) -> Expansion:
@@ -227,7 +241,7 @@ class Walk:
             self.recorder.bind_all(function.__dict__, attributes)
         else:
             self.recorder.has_no_attributes(function)
-        yield from self._parts(sorted(attributes.items()), title)
+        yield from self._parts(by_name(attributes), title)
 
     def _place(self, thing: Any, special: Iterable[str]) -> Expansion:
         """What a function or class says of itself, where somebody reads it."""
@@ -321,9 +335,8 @@ class Walk:
         self.recorder.bind_all(vars(cls), namespace, cls)
         self.recorder.attribute(cls, "__bases__", cls.__bases__)
         parts = class_parts(cls, namespace, annotations="annotations" in self._minded)
-        yield from self._parts(
-            parts, name, watched=lambda label: label in namespace and not label.startswith("__")
-        )
+        attributes = {attribute for attribute in namespace if not attribute.startswith("__")}
+        yield from self._parts(parts, name, watched=attributes)
         yield from self._place(cls, sorted(self._minded - {"annotations"}))
         if "subclasses" in self._minded:
             below: list[type] = type.__subclasses__(cls)
@@ -428,10 +441,6 @@ def _qualified(thing: Any) -> str:
         return thing.__name__
     name = getattr(thing, "__qualname__", None)
     return f"{getattr(thing, '__module__', '')}.{name}" if name else _qualified(type(thing))
-
-
-def _never(label: str) -> bool:
-    return False
 
 
 def _is_constant(value: Any) -> bool:

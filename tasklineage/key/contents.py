@@ -8,7 +8,9 @@ from __future__ import annotations
 import dataclasses
 import functools
 import sys
+import typing
 from collections.abc import Callable, Iterator, Mapping
+from operator import itemgetter
 from types import CellType, FunctionType, GetSetDescriptorType, MemberDescriptorType, MethodType
 from typing import Any
 
@@ -69,19 +71,22 @@ def class_parts(cls: type, namespace: dict[str, Any], *, annotations: bool) -> I
     annotated = namespace.get("__annotations__")
     if isinstance(annotated, dict) and (annotations or _has_declared_fields(cls)):
         yield "annotations", tuple(annotated.items())
-    for name in sorted(namespace):
-        value = namespace[name]
-        if name not in skipped and not isinstance(
-            value, (GetSetDescriptorType, MemberDescriptorType)
-        ):
+    for name, value in by_name(namespace):
+        is_slot = isinstance(value, (GetSetDescriptorType, MemberDescriptorType))
+        if name not in skipped and not is_slot:
             yield name, value
 
 
 def module_parts(namespace: dict[str, Any]) -> Iterator[Part]:
     """Everything that a module has, but for what the import system puts there."""
-    for name in sorted(namespace):
+    for name, value in by_name(namespace):
         if name not in _OF_MODULE:
-            yield name, namespace[name]
+            yield name, value
+
+
+def by_name(namespace: Mapping[Any, Any]) -> list[Part]:
+    """The items of a namespace in the order of their names, which may be anything."""
+    return sorted(((str(name), value) for name, value in namespace.items()), key=itemgetter(0))
 
 
 def carried_parts(value: Any) -> list[Part] | None:
@@ -100,8 +105,7 @@ def wrapped_parts(value: Any) -> list[Part] | None:
     wrapped = getattr(value, "__wrapped__", None) if is_around else None
     if not callable(value) or not callable(wrapped):
         return None
-    names = sorted(name for name in settings if not name.startswith("__"))
-    plain = [(name, settings[name]) for name in names if is_immutable(settings[name])]
+    plain = [p for p in by_name(settings) if not p[0].startswith("__") and is_immutable(p[1])]
     return [("__wrapped__", wrapped), *plain]
 
 
@@ -112,7 +116,7 @@ def wrapper_parts(function: FunctionType) -> list[Part]:
         return registry_parts(registry)
     cells = zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
     parts = [(f"cell {name}", content) for name, cell in cells for content in _content(cell)]
-    return [*parts, *sorted(function.__dict__.items())]
+    return [*parts, *by_name(function.__dict__)]
 
 
 def public_place(value: Any) -> str | None:
@@ -191,7 +195,7 @@ def _fields(namespace: dict[str, Any]) -> Iterator[Part]:
 
 def _pydantic_decorators(decorators: Any) -> Iterator[Part]:
     """How the validators and serializers of a pydantic model are applied; they are methods too."""
-    for group, found in sorted(getattr(decorators, "__dict__", {}).items()):
+    for group, found in by_name(getattr(decorators, "__dict__", {})):
         if isinstance(found, dict):
             for name in sorted(found):
                 yield f"pydantic {group} {name}", found[name].info
@@ -251,6 +255,7 @@ _CARRIERS: dict[type, Callable[[Any], Iterator[Part]]] = {
     type(functools.lru_cache(lambda: None)): _attributes("__wrapped__"),
     staticmethod: _attributes("__func__"),
     classmethod: _attributes("__func__"),
-    property: _attributes("fget", "fset", "fdel"),
     MethodType: _attributes("__func__", "__self__"),
+    getattr(typing, "TypeAliasType", property): _attributes("__value__"),
+    property: _attributes("fget", "fset", "fdel"),
 }

@@ -88,7 +88,11 @@ def digest(value: Any, path: str = "value", code: Code | None = None) -> bytes:
     (False, True)
     """
     kind = type(value)
-    if kind in FIXED or (kind is str and len(value) <= LIMIT):
+    if (
+        kind in FIXED
+        or (kind is str and len(value) <= LIMIT)
+        or (kind is float and value == value)  # no nan
+    ):
         return xxh3_128_digest(dumps(value, VERSION))
     if kind in SIMPLE:
         return digest_of(token(value))

@@ -134,7 +134,7 @@ def _follow(start: Found, chain: tuple[str, ...], recorder: Recorder) -> Found:
                 external = external or start.text or value.__name__
             child = _member(value, name, recorder)
             if child is MISSING and not external:
-                return Found(MISSING, f"{path}.{name}", kind="unbound")
+                return Found(MISSING, f"{value.__name__}.{name}", kind="unbound")
             get = partial(vars(value).get, name)
             path = f"{value.__name__}.{name}"
         elif external and isinstance(value, type):

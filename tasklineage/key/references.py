@@ -66,7 +66,7 @@ class Facts:
     imports: tuple[str, ...]
     """Modules imported in the body, leading dots included."""
     stored: frozenset[str]
-    """Globals and cells that it rebinds."""
+    """Globals, cells and names of class bodies that it binds."""
     reads: frozenset[str]
     """What it reads of unknown functions and classes.
 
@@ -170,23 +170,18 @@ class _Scan:
         self.imported.setdefault(variable, {})[target] = None
 
     def _find_references(self, block: Block) -> None:
-        own: set[str] = set()
         taken: set[int] = set()
         for n, instruction in enumerate(block.instructions):
             op = instruction.op
             if op in _GLOBAL_LOADS:
-                name = block.name(instruction)
-                if not (op == "LOAD_NAME" and name in own):
-                    self._refer(block, n, ("global", name), taken)
+                self._refer(block, n, ("global", block.name(instruction)), taken)
             elif op in _VARIABLE_LOADS and not block.is_closure_load(instruction):
                 variable = block.operand(instruction)
                 if variable is not None and (variable[0] == "" or variable in self.imported):
                     self._refer(block, n, variable, taken)
             elif op in _ATTRIBUTE_LOADS and n not in taken:
                 self._note_special(block, n)
-            elif op == "STORE_NAME":
-                own.add(block.name(instruction))
-            elif op in ("STORE_GLOBAL", "DELETE_GLOBAL"):
+            elif op in ("STORE_GLOBAL", "DELETE_GLOBAL", "STORE_NAME"):
                 self.stored.add(block.name(instruction))
             elif op in ("STORE_DEREF", "DELETE_DEREF"):
                 variable = block.operand(instruction)
@@ -223,6 +218,8 @@ class _Scan:
         is_special = last in _SPECIAL and last not in _OF_PLACE
         if is_special or path[-2:] == ("inspect", "stack"):
             self.reads.add(_SPECIAL.get(last, "frames"))
+        if path[:2] == ("sys", "modules"):
+            self.unresolved["a look into sys.modules"] = None
         if path == ("getattr",) and _is_dynamic_getattr(block, n):
             self.unresolved["getattr with a computed name"] = None
 

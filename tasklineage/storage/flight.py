@@ -91,6 +91,7 @@ class Flight:
         self._waits: dict[int, tuple[Wait, _Waiter | None]] = {}
         self._numbers = itertools.count()
         self._watcher: threading.Thread | None = None
+        self._publishing = threading.Lock()
         forks.register(self)
 
     def acquire(
@@ -174,7 +175,10 @@ class Flight:
 
     def close(self) -> None:
         """All keys are free, and nothing of this process is left in the store's folders."""
-        self._board.withdraw()
+        with self._publishing:
+            with self.mutex:
+                self._watcher = None
+            self._board.withdraw()
         self._locks.close()
 
     def after_fork(self) -> None:
@@ -183,6 +187,7 @@ class Flight:
         self._queues = {}
         self._waits = {}
         self._watcher = None
+        self._publishing = threading.Lock()
         self._board.forget()
 
     def _wait(self, waiter: _ThreadWaiter) -> bool:
@@ -270,21 +275,27 @@ class Flight:
         idle = 0
         while True:
             pause.wait(_TICK)
-            with self.mutex:
-                if self._watcher is not threading.current_thread():
+            with self._publishing:
+                waits = self._lasting(is_last=idle == _LINGER)
+                if waits is None:
                     return
-                waits = [wait for wait, _ in self._waits.values()]
-                idle = 0 if waits else idle + 1
-                if idle > _LINGER:
-                    self._watcher = None
-                    return
+                with contextlib.suppress(OSError):
+                    self._board.publish(self._writer(), waits)
+            idle = 0 if waits else idle + 1
             self._look_around(waits, suspects)
+
+    def _lasting(self, *, is_last: bool) -> list[Wait] | None:
+        """The waits there are; None if this thread shall watch no longer."""
+        with self.mutex:
+            if self._watcher is threading.current_thread():
+                if self._waits or not is_last:
+                    return [wait for wait, _ in self._waits.values()]
+                self._watcher = None
+            return None
 
     def _look_around(self, waits: list[Wait], suspects: dict[int, float]) -> None:
         """`suspects` keeps since when each of our waits has been seen on a cycle."""
         owner = self._writer()
-        with contextlib.suppress(OSError):
-            self._board.publish(owner, waits)
         others = self._board.others(owner) if waits else []
         own = [wait._replace(owner=owner) for wait in waits]
         everybody = own + others

@@ -13,8 +13,20 @@ from typing import Any, TypeAlias
 
 import msgpack
 
-from tasklineage.storage import records
-from tasklineage.storage.records import KIND_OF, RUNNING, CallBegin, CallEnd, Forget
+from tasklineage.storage.records import (
+    KIND_OF,
+    RUNNING,
+    CallBegin,
+    CallEnd,
+    Code,
+    Forget,
+    Hit,
+    RunBegin,
+    RunEnd,
+    RunTags,
+    Versions,
+    decode,
+)
 
 Place: TypeAlias = tuple[int, int, int]
 """Where a record is: the number of its segment, its offset, its length."""
@@ -24,7 +36,6 @@ HIT = "hit"
 OUTPUT, ARGUMENT = 0, 1
 """The roles in which a call uses a digest."""
 
-_ENDED = KIND_OF[CallEnd]
 _END_FIELDS = len(CallEnd._fields)
 _unpack = functools.partial(msgpack.unpackb, unicode_errors="surrogatepass")
 
@@ -54,15 +65,15 @@ class Rows:
         self.versions: list[Row] = []
         self.forgotten: list[Row] = []
         self._adders: dict[int, Callable[[bytes, Place], None]] = {
-            1: self._run_begin,
-            2: self._run_end,
-            3: self._run_tags,
-            4: self._call_begin,
-            5: self._call_end,
-            6: self._hit,
-            7: self._code,
-            8: self._versions,
-            9: self._forget,
+            KIND_OF[RunBegin]: self._run_begin,
+            KIND_OF[RunEnd]: self._run_end,
+            KIND_OF[RunTags]: self._run_tags,
+            KIND_OF[CallBegin]: self._call_begin,
+            KIND_OF[CallEnd]: self._call_end,
+            KIND_OF[Hit]: self._hit,
+            KIND_OF[Code]: self._code,
+            KIND_OF[Versions]: self._versions,
+            KIND_OF[Forget]: self._forget,
         }
 
     def add(self, segment: int, frames: Iterable[tuple[int, int, int, bytes]]) -> None:
@@ -83,7 +94,7 @@ class Rows:
         """A row for each call, in the order of their ids."""
         for payload, place in (*self._begun.values(), *self._begun_again):
             try:
-                begun: CallBegin = records.decode(KIND_OF[CallBegin], payload)
+                begun: CallBegin = decode(KIND_OF[CallBegin], payload)
             except ValueError:
                 continue
             self._keep(
@@ -144,7 +155,7 @@ class Rows:
         )  # fmt: skip
 
     def _run_begin(self, payload: bytes, place: Place) -> None:
-        run: records.RunBegin = records.decode(1, payload)
+        run: RunBegin = decode(KIND_OF[RunBegin], payload)
         number = self._runs[run.id]
         self.run_begins.append(
             (run.name, run.parent, run.namespace, run.user, run.host, run.started, *place, number)
@@ -152,11 +163,11 @@ class Rows:
         self._tag(number, run.tags, run.started, present=True)
 
     def _run_end(self, payload: bytes, place: Place) -> None:
-        end: records.RunEnd = records.decode(2, payload)
+        end: RunEnd = decode(KIND_OF[RunEnd], payload)
         self.run_ends.append((end.status, end.ended, *place, self._runs[end.id]))
 
     def _run_tags(self, payload: bytes, place: Place) -> None:
-        tags: records.RunTags = records.decode(3, payload)
+        tags: RunTags = decode(KIND_OF[RunTags], payload)
         number = self._runs[tags.id]
         self._tag(number, tags.removed, tags.at, present=False)
         self._tag(number, tags.added, tags.at, present=True)
@@ -165,15 +176,15 @@ class Rows:
         self.tags.extend((run, tag, at, rank, present) for rank, tag in enumerate(tags))
 
     def _code(self, payload: bytes, place: Place) -> None:
-        code: records.Code = records.decode(7, payload)
+        code: Code = decode(KIND_OF[Code], payload)
         self.codes.append((code.digest, *place))
 
     def _versions(self, payload: bytes, place: Place) -> None:
-        versions: records.Versions = records.decode(8, payload)
+        versions: Versions = decode(KIND_OF[Versions], payload)
         self.versions.append((versions.digest, *place))
 
     def _forget(self, payload: bytes, place: Place) -> None:
-        forget: Forget = records.decode(9, payload)
+        forget: Forget = decode(KIND_OF[Forget], payload)
         self.forgotten.append((forget.key, forget.at))
 
 

@@ -115,6 +115,7 @@ def parse(content: memoryview) -> StoredObject:
         raise NewerLayout(f"an object of layout {version}")
     end = _PREAMBLE.size + length
     packed = content[_PREAMBLE.size : end]
+    check_lengths(packed)
     codec, kind, meta, children, lengths = msgpack.unpackb(
         packed, strict_map_key=False, unicode_errors="surrogatepass"
     )
@@ -134,12 +135,35 @@ def parse(content: memoryview) -> StoredObject:
     return StoredObject(Header(codec, kind, meta, tuple(children)), buffers)
 
 
+def check_lengths(packed: memoryview) -> None:
+    """Let pass what is one complete msgpack value.
+
+    A packed array names its length first, and whoever makes room for it believes that; nested
+    ones multiply. This pass makes nothing, so that afterwards each length is known to be true.
+
+    Raises
+    ------
+    ValueError
+        It is not complete, or is none.
+    """
+    step = min(len(packed), 1 << 20)
+    unpacker = msgpack.Unpacker(_Reader(packed), max_buffer_size=len(packed), read_size=step)
+    try:
+        unpacker.skip()
+    except msgpack.UnpackException as error:
+        raise ValueError("no complete value") from error
+
+
 def _flat(buffer: Buffer) -> memoryview | Chunked:
     """The bytes of a buffer of any item size."""
-    if isinstance(buffer, Chunked):
-        return buffer
+    return buffer if isinstance(buffer, Chunked) else _flat_view(buffer)
+
+
+def _flat_view(buffer: Any) -> memoryview:
     view = memoryview(buffer)
-    return view if view.format == "B" and view.ndim == 1 else view.cast("B")
+    if view.format == "B" and view.ndim == 1:
+        return view
+    return view.cast("B") if view.nbytes else memoryview(b"")
 
 
 def _aligned(offset: int) -> int:
@@ -162,7 +186,22 @@ def _pieces(front: bytes, views: Sequence[memoryview | Chunked]) -> Iterator[Any
         start = _aligned(offset)
         yield bytes(start - offset)
         if isinstance(view, Chunked):
-            yield from (memoryview(chunk) for chunk in view.chunks())
+            yield from map(_flat_view, view.chunks())
         else:
             yield view
         offset = start + view.nbytes
+
+
+class _Reader:
+    """The little of a file that a msgpack unpacker asks for."""
+
+    __slots__ = ("_at", "_content")
+
+    def __init__(self, content: memoryview) -> None:
+        self._content = content
+        self._at = 0
+
+    def read(self, size: int) -> bytes:
+        piece = self._content[self._at : self._at + size]
+        self._at += len(piece)
+        return bytes(piece)

@@ -35,11 +35,11 @@ if TYPE_CHECKING:
 
 BUSY = 10.0
 """Seconds that a writer waits for another one."""
-BLOCKED = 2.0
+BLOCKED = 0.5
 """Seconds that a reader waits for SQLite's own lock: for a commit, which takes milliseconds."""
 _FIRST_WAIT, _LONGEST_WAIT = 0.001, 0.05
 _SECOND = 1_000_000_000
-_CACHE = 32 * 1024
+_CACHE = 64 * 1024
 _abandoned: list[object] = []
 """Connections of the parent of this process, which are never used and never closed here."""
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from tasklineage.storage.frames import Location
-from tasklineage.storage.ingest import HIT
+from tasklineage.storage.ingest import ARGUMENT, HIT, OUTPUT
 from tasklineage.storage.records import DONE, CallEnd, Ref
 from tasklineage.storage.tables import ORDINARY, Tables
 
@@ -117,8 +117,12 @@ def refs_of(record: CallEnd) -> list[Ref]:
 def places(tables: Tables, digest: bytes) -> list[Location]:
     """Where records stand that know the value: those that computed it first, the newest first."""
     query = """SELECT segment, offset, length FROM uses JOIN calls ON id = call
-               WHERE digest = ? ORDER BY role, call DESC LIMIT ?"""
-    return [tables.location(*place) for place in tables.all(query, (digest, _CANDIDATES))]
+               WHERE digest = ? AND role = ? ORDER BY call DESC LIMIT ?"""
+    return [
+        tables.location(*place)
+        for role in (OUTPUT, ARGUMENT)
+        for place in tables.all(query, (digest, role, _CANDIDATES))
+    ]
 
 
 def limited(limit: int | None) -> int:

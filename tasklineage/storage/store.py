@@ -65,8 +65,8 @@ class Store:
         self.read_only = read_only
         self.allow_pickle = allow_pickle
         self.durability = durability
-        self.journal = Journal(path, read_only=read_only, durability=durability)
-        self.flight = Flight(path, lambda: self.journal.writer, read_only)
+        self.journal = journal = Journal(path, read_only=read_only, durability=durability)
+        self.flight = Flight(path, lambda: journal.writer, read_only)
         self.catalog = Catalog(path, self.journal, read_only=read_only)
         verified = Verified(path, read_only=read_only)
         self.objects = Objects(
@@ -111,9 +111,9 @@ class Store:
             self._warn_read_only()
         elif records:
             locations = self._write(records)
-            for record, location in zip(records, locations, strict=True):
+            for index, record in enumerate(records):
                 if type(record) in _INDEXED:
-                    self._note(record, location)
+                    self._note(record, locations[index])
             self._tail.last = locations[-1]
 
     def append_many(self, records: Iterable[Record]) -> None:
@@ -354,13 +354,15 @@ def open_store(
     ):  # fmt: skip
         if value:
             raise ConfigError(f"open_store({name}=...) comes with a later version of tasklineage")
+    if url is None:
+        url = config.default_store()
     if isinstance(url, Store):
         if durability in (None, url.durability):
             return url
         allow_pickle, read_only = url.allow_pickle, url.read_only
         url = url.path
     options = _Options(
-        os.path.realpath(_path(config.default_store() if url is None else url)),
+        os.path.realpath(_path(url)),
         allow_pickle,
         read_only,
         durability or config.settings().durability,

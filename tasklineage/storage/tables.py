@@ -182,7 +182,7 @@ class Tables:
         """Writers that will write no more and whose records are all in these tables."""
         return [writer for (writer,) in self.all("SELECT writer FROM finished")]
 
-    def set_finished(self, writers: Iterable[str]) -> None:
+    def add_finished(self, writers: Iterable[str]) -> None:
         """Note writers that need not be looked at again, in the open transaction."""
         self.connection.executemany(
             "INSERT OR IGNORE INTO finished VALUES (?)", [(writer,) for writer in writers]

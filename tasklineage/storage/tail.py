@@ -195,7 +195,7 @@ class Tail:
         cursor = self._journal.cursor(self.beyond, self._finished)
         for batch in cursor.batches((_ENDED,)):
             for _, _, kind, payload in batch.frames:
-                with contextlib.suppress(ValueError):
+                with contextlib.suppress(ValueError, TypeError, IndexError):
                     record: CallEnd = records.decode(kind, payload)
                     for ref in refs_of(record):
                         if ref.oid is not None:
@@ -225,17 +225,14 @@ class Tail:
         return count
 
     def _add(self, kind: int, payload: bytes, location: Location) -> None:
-        """Index one record of any kind. What cannot be decoded is nothing to look up."""
-        try:
+        """Index one record of any kind. What is not understood is nothing to look up."""
+        with contextlib.suppress(ValueError, TypeError):
             record: Any = records.decode(kind, payload)
-        except ValueError:
-            return
-        if kind == _ENDED:
-            if record.memo:
+            if kind == _CODE:
+                self.codes.add(record.digest, location)
+            elif kind == _VERSIONS:
+                self.versions.add(record.digest, location)
+            elif kind == _FORGET:
+                self.memos.forget(record.key, record.at)
+            elif record.memo:
                 self.memos.add(record.key, record.ended, location)
-        elif kind == _CODE:
-            self.codes.add(record.digest, location)
-        elif kind == _VERSIONS:
-            self.versions.add(record.digest, location)
-        else:
-            self.memos.forget(record.key, record.at)

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 IN_MEMORY_FOR = 30.0
 """Seconds for which a copy in memory serves before the file is tried again."""
 
+_ATTEMPTS = 2
+"""Times that a question is put to the file before it is put to a copy in memory."""
+
 T = TypeVar("T")
 
 
@@ -54,11 +57,13 @@ class Upkeep:
         import sqlite3
 
         with self.mutex:
-            try:
-                return question(self._synced())
-            except sqlite3.Error as error:
-                self._give_up_file(error)
-                return question(self._synced())
+            for _ in range(_ATTEMPTS):
+                try:
+                    return question(self._synced())
+                except sqlite3.Error as error:
+                    self._react_to(error)
+            self._memory = self._begun_in_memory(None)
+            return question(self._synced_memory())
 
     def ask_covering(self, beyond: Offsets, question: Callable[[Tables], T]) -> T:
         """The answer of tables that have at least what the journal has before these offsets.
@@ -73,7 +78,7 @@ class Upkeep:
                 if index is not None and index.covers(beyond):
                     return question(index.tables)
             except sqlite3.Error as error:
-                self._give_up_file(error)
+                self._react_to(error)
         return self.ask(question)
 
     def known(self) -> tuple[Offsets, list[str]]:
@@ -82,12 +87,8 @@ class Upkeep:
         Nothing, if there are none to be trusted. The journal is not read.
         """
         with self.mutex:
-            if self._memory is None and self._file.stamp() is None:
-                return {}, []
-            index = self._peek()
-            if index is None:
-                return {}, []
-            return dict(index.offsets), index.tables.finished()
+            index = self._peek() if self._memory or self._file.stamp() else None
+            return ({}, []) if index is None else (dict(index.offsets), sorted(index.finished))
 
     def save(self, patience: float) -> bool:
         """Whether whatever the journal has is in the file now."""
@@ -121,13 +122,13 @@ class Upkeep:
             try:
                 return self._synced_file(sealed.BUSY)
             except sqlite3.Error as error:
-                self._give_up_file(error)
+                self._react_to(error)
             except OSError:  # no lock to be had, no room, no permission
                 self._let_go()
         return self._synced_memory()
 
     def _synced_file(self, patience: float) -> Tables:
-        index = self._trusted()
+        index = self._peek_file()
         if index is None or not index.is_current():
             if self._read_only or not self._is_usable:
                 raise StoreReadOnly("the catalog's file is not to be written")
@@ -138,42 +139,33 @@ class Upkeep:
         return index.tables
 
     def _synced_memory(self) -> Tables:
-        if self._memory is None:
-            self._memory = self._copied()
-            self._memory_until = time.monotonic() + IN_MEMORY_FOR
-        index = self._memory
+        index = self._memory or self._begun_in_memory(self._peek_file())
         if not index.is_current():
-            try:
-                index.tables.connection.execute("BEGIN")
-                index.ingest()
-                index.tables.connection.execute("COMMIT")
-            except BaseException:
-                self._memory = None
-                raise
+            self._memory = None
+            index.tables.connection.execute("BEGIN")
+            index.ingest()
+            index.tables.connection.execute("COMMIT")
+        self._memory = index
         return index.tables
 
-    def _copied(self) -> _Index:
-        """Tables in memory, with what the file has, if it can be read."""
-        import sqlite3
-
+    def _begun_in_memory(self, source: _Index | None) -> _Index:
+        """Tables in memory that serve for a while: a copy, or without a source, made anew."""
         tables = Tables(sealed.connect(None))
-        try:
-            source = self._trusted()
-            if source is not None:
-                source.tables.connection.backup(tables.connection)
-                return _Index(tables, self._journal)
-        except sqlite3.Error:
-            self._let_go()
-            tables = Tables(sealed.connect(None))
-        tables.create()
+        if source is None:
+            tables.create()
+        else:
+            source.tables.connection.backup(tables.connection)
+        self._memory_until = time.monotonic() + IN_MEMORY_FOR
         return _Index(tables, self._journal)
 
     def _peek(self) -> _Index | None:
         """The tables there are, however old; None if there are none to be trusted."""
+        return self._memory or self._peek_file()
+
+    def _peek_file(self) -> _Index | None:
+        """The tables of the file, however old; None if they cannot be trusted or read now."""
         import sqlite3
 
-        if self._memory is not None:
-            return self._memory
         try:
             return self._trusted()
         except (OSError, sqlite3.Error):
@@ -235,8 +227,8 @@ class Upkeep:
         self._file.seal(seal)
         self._filed, self._stamp = index, self._file.stamp()
 
-    def _give_up_file(self, error: sqlite3.Error) -> None:
-        """Go on in memory for a while. A file that is damaged behind its seal is made anew."""
+    def _react_to(self, error: sqlite3.Error) -> None:
+        """Open the file anew next time; one that is damaged behind its seal is made anew."""
         self._let_go()
         self._memory = None
         if sealed.is_damage(error):
@@ -245,11 +237,6 @@ class Upkeep:
                 with contextlib.suppress(OSError), self._file.locked(sealed.BUSY):
                     self._file.remove()
                     self._is_usable = True
-        if self._read_only or not self._is_usable or not sealed.is_damage(error):
-            tables = Tables(sealed.connect(None))
-            tables.create()
-            self._memory = _Index(tables, self._journal)
-            self._memory_until = time.monotonic() + IN_MEMORY_FOR
 
     def _let_go(self) -> None:
         self._filed = self._stamp = None
@@ -261,8 +248,14 @@ class _Index:
 
     def __init__(self, tables: Tables, journal: Journal) -> None:
         self.tables = tables
-        self.offsets = tables.offsets()
-        self._cursor = journal.cursor(self.offsets, tables.finished())
+        self.finished = set(tables.finished())
+        """Writers that will write no more, and are wholly known."""
+        self._cursor = journal.cursor(tables.offsets(), self.finished)
+
+    @property
+    def offsets(self) -> Offsets:
+        """How far each segment is known."""
+        return self._cursor.offsets
 
     def is_current(self) -> bool:
         """Whether the journal has nothing that the tables have not."""
@@ -276,5 +269,6 @@ class _Index:
     def ingest(self) -> None:
         """Whatever the journal has is in the tables, once the open transaction is committed."""
         self.tables.ingest(self._cursor.batches())
-        self.tables.set_finished(self._cursor.finished)
-        self.offsets = self.tables.offsets()
+        new = self._cursor.finished - self.finished
+        self.tables.add_finished(new)
+        self.finished |= new

@@ -154,6 +154,15 @@ class Values:
         """The id of an object that holds this."""
         return self._objects.put(header, buffers)
 
+    def write_verified(self, header: Header, buffers: Sequence[Buffer]) -> bytes:
+        """As `write`; an object that is there already is read, and replaced if it is damaged."""
+        oid = self._objects.put(header, buffers)
+        try:
+            self._objects.open(oid)
+        except (MissingObject, CorruptObject):
+            oid = self._objects.put(header, buffers)
+        return oid
+
     def _is_there(self, ref: Ref) -> bool:
         """Whether the objects are there; one that is not a tree must also be long enough."""
         if ref.oid is None or ref.codec == "tree":
@@ -171,13 +180,15 @@ class _Putting:
     is not known is that part's.
     """
 
-    __slots__ = ("_digest", "_known", "_part", "_values")
+    __slots__ = ("_digest", "_known", "_part", "_values", "_write")
 
     def __init__(self, values: Values, digest: bytes) -> None:
         self._values = values
         self._digest = digest
         # Where one part was found damaged, the others are looked at too: one repair, not many.
-        self._known = values.verified if values.is_suspect(digest) else values.known
+        is_suspect = values.is_suspect(digest)
+        self._known = values.verified if is_suspect else values.known
+        self._write = values.write_verified if is_suspect else values.write
         self._part: bytes | None = None
 
     def known(self, digest: bytes) -> Ref | None:
@@ -191,7 +202,7 @@ class _Putting:
             ref = self._values.known(self._digest)
             if ref is not None:
                 raise _Known(ref)
-        oid = self._values.write(header, buffers)
+        oid = self._write(header, buffers)
         if part is not None:
             size = sum(map(_length, buffers))
             self._values.note(Ref(part, header.type, header.codec, size, None, oid))
@@ -237,11 +248,11 @@ def _may_be_small(value: Any) -> bool:
     kind = type(value)
     if kind in _KNOWN_KINDS:
         return kind not in (str, bytes, bytearray) or len(value) <= LIMIT
-    size = getattr(value, "nbytes", None)
-    if type(size) is int:
-        return size <= LIMIT
     counter = _Counter()
     try:
+        size = getattr(value, "nbytes", None)
+        if type(size) is int:
+            return size <= LIMIT
         pickle.Pickler(counter, 5, buffer_callback=counter.take).dump(value)
     except _TooLarge:
         return False

@@ -110,22 +110,38 @@ for _name, _old, _new in [
     ("docstring removed", '    """What it does."""\n', ""),
     ("blank lines", "def unreached", "\n\n\ndef unreached"),
     ("formatting of an expression", "total = x + y", "total = (\n        x\n        + y\n    )"),
-    ("formatting of a signature", "helper(x: int, y: int = 2)", "helper(\n    x: int,\n    y: int = 2,\n)"),
+    (
+        "formatting of a signature",
+        "helper(x: int, y: int = 2)",
+        "helper(\n    x: int,\n    y: int = 2,\n)",
+    ),
     ("annotation changed", "x: int, y: int", "x: float, y: str"),
     ("annotation removed", "def run(x: int) -> int", "def run(x)"),
-    ("annotations as text", "from tasklineage", "from __future__ import annotations\nfrom tasklineage"),
+    (
+        "annotations as text",
+        "from tasklineage",
+        "from __future__ import annotations\nfrom tasklineage",
+    ),
     ("unreached function edited", "x + 99", "x + 100"),
     ("unreached function added", "LIMIT = 3", "LIMIT = 3\ndef other(): return 7"),
     ("unreached constant added", "LIMIT = 3", "LIMIT = 3\nOTHER = 4"),
     ("unreached import added", "LIMIT = 3", "import json\nLIMIT = 3"),
-    ("local variable renamed", "first = helper(x)\n        return [first", "one = helper(x)\n        return [one"),
+    (
+        "local variable renamed",
+        "first = helper(x)\n        return [first",
+        "one = helper(x)\n        return [one",
+    ),
     ("local of a comprehension renamed", "helper(item) for item", "helper(element) for element"),
     ("semicolons", "total = LIMIT", "pass; total = LIMIT"),
     ("parentheses", "return total", "return (total)"),
     ("quotes and literals", "LIMIT = 3", "LIMIT = 0x3"),
     ("trailing blank line", "LIMIT = 3", "\n\nLIMIT = 3"),
     ("options of the task", "@task\n", "@task(tags=('a', 'b'), retries=2)\n"),
-    ("task renamed", "    @task\n    def run(", "    def bound(): return renamed\n    @task\n    def renamed("),
+    (
+        "task renamed",
+        "    @task\n    def run(",
+        "    def bound(): return renamed\n    @task\n    def renamed(",
+    ),
     ("constant moved down", "LIMIT = 3\n\n    def unreached", "def unreached"),
 ]:
     _after = {"task renamed": "run = renamed", "constant moved down": "LIMIT = 3"}.get(_name, "")
@@ -161,21 +177,47 @@ for _form, _import, _call in [
     ("from import", "from helpers import helper", "helper(x)"),
     ("from import as", "from helpers import helper as h", "h(x)"),
     ("star import", "from helpers import *", "helper(x)"),
-    ("conditional import", "try:\n    import missing_fast as helpers\nexcept ImportError:\n    import helpers", "helpers.helper(x)"),
+    (
+        "conditional import",
+        "try:\n    import missing_fast as helpers\nexcept ImportError:\n    import helpers",
+        "helpers.helper(x)",
+    ),
     ("module alias", "import helpers\nh = helpers", "h.helper(x)"),
     ("getattr of a module", "import helpers", "getattr(helpers, 'helper')(x)"),
 ]:
     _module = f"{_import}\n\n@task\ndef run(x):\n    return {_call}\n"
-    case(f"{_form}: helper edited", CHANGES, ("helpers.py", "x) + 1", "x) + 2"), main=_module, helpers=HELPERS)
-    case(f"{_form}: helper of helper edited", CHANGES, ("helpers.py", "x * 2", "x * 3"), main=_module, helpers=HELPERS)
-    case(f"{_form}: neighbour edited", SAME, ("helpers.py", "return x\n", "return -x\n"), main=_module, helpers=HELPERS + "\n")
+    case(
+        f"{_form}: helper edited",
+        CHANGES,
+        ("helpers.py", "x) + 1", "x) + 2"),
+        main=_module,
+        helpers=HELPERS,
+    )
+    case(
+        f"{_form}: helper of helper edited",
+        CHANGES,
+        ("helpers.py", "x * 2", "x * 3"),
+        main=_module,
+        helpers=HELPERS,
+    )
+    case(
+        f"{_form}: neighbour edited",
+        SAME,
+        ("helpers.py", "return x\n", "return -x\n"),
+        main=_module,
+        helpers=HELPERS + "\n",
+    )
 for _form, _import, _call in [
     ("import in the body", "import helpers", "helpers.helper(x)"),
     ("import as in the body", "import helpers as h", "h.helper(x)"),
     ("from import in the body", "from helpers import helper", "helper(x)"),
     ("from import as in the body", "from helpers import helper as h", "h(x)"),
     ("import used by an inner function", "import helpers", "(lambda: helpers.helper(x))()"),
-    ("import_module in the body", "import importlib", "importlib.import_module('helpers').helper(x)"),
+    (
+        "import_module in the body",
+        "import importlib",
+        "importlib.import_module('helpers').helper(x)",
+    ),
     ("import of a package in the body", "import pack.sub", "pack.sub.helper(x)"),
     ("from package import in the body", "from pack import sub", "sub.helper(x)"),
     ("import of a submodule as", "import pack.sub as s", "s.helper(x)"),
@@ -203,10 +245,25 @@ PACKAGE = {
     "main": "from pack import helper\n\n@task\ndef run(x):\n    return helper(x)\n",
 }
 case("re-export: helper edited", CHANGES, ("pack/deep.py", "x + ALPHA", "x - ALPHA"), **PACKAGE)
-case("re-export: constant from import", CHANGES, ("pack/config.py", "ALPHA = 1", "ALPHA = 5"), **PACKAGE)
-case("re-export: constant of a module", CHANGES, ("pack/config.py", "BETA = 2", "BETA = 5"), **PACKAGE)
+case(
+    "re-export: constant from import",
+    CHANGES,
+    ("pack/config.py", "ALPHA = 1", "ALPHA = 5"),
+    **PACKAGE,
+)
+case(
+    "re-export: constant of a module",
+    CHANGES,
+    ("pack/config.py", "BETA = 2", "BETA = 5"),
+    **PACKAGE,
+)
 case("re-export: unread constant", SAME, ("pack/config.py", "GAMMA = 3", "GAMMA = 5"), **PACKAGE)
-case("re-export: unread name of the package", SAME, ("pack/__init__.py", "UNUSED = 1", "UNUSED = 2"), **PACKAGE)
+case(
+    "re-export: unread name of the package",
+    SAME,
+    ("pack/__init__.py", "UNUSED = 1", "UNUSED = 2"),
+    **PACKAGE,
+)
 case("dotted use: constant", CHANGES, ("pack/config.py", "BETA = 2", "BETA = 5"),
      **{**PACKAGE, "main": "import pack\n\n@task\ndef run(x):\n    return x + pack.config.BETA\n"})  # fmt: skip
 case("dotted use: neighbour", SAME, ("pack/config.py", "ALPHA = 1", "ALPHA = 5"),
@@ -260,7 +317,13 @@ main(CHANGES, "mutual recursion: far end", RECURSION, "False if", "None if")
 main(CHANGES, "mutual recursion: near end", RECURSION, "True if", "1 if")
 main(CHANGES, "recursion", RECURSION, "n < 1", "n < 2")
 main(SAME, "recursion: comment", RECURSION, "def down(n):", "def down(n):  # slowly")
-main(CHANGES, "recursive task", "@task\ndef run(n):\n    return 1 if n < 2 else n * run(n - 1)", "n < 2", "n < 1")
+main(
+    CHANGES,
+    "recursive task",
+    "@task\ndef run(n):\n    return 1 if n < 2 else n * run(n - 1)",
+    "n < 2",
+    "n < 1",
+)
 
 # Classes.
 
@@ -339,8 +402,16 @@ for _name, _old, _new in [
     ("method of a base", "return x + 1", "return x + 9"),
     ("bases swapped", "Model(Base, Mixin)", "Model(Mixin, Base)"),
     ("base removed", "Model(Base, Mixin)", "Model(Base)"),
-    ("override added", "def step(self, x):", "def hook(self, x):\n        return 7\n\n    def step(self, x):"),
-    ("override added in a base", "def hook(self, x):\n        return x\n", "def hook(self, x):\n        return x\n\n    def __len__(self):\n        return 0\n"),
+    (
+        "override added",
+        "def step(self, x):",
+        "def hook(self, x):\n        return 7\n\n    def step(self, x):",
+    ),
+    (
+        "override added in a base",
+        "def hook(self, x):\n        return x\n",
+        "def hook(self, x):\n        return x\n\n    def __len__(self):\n        return 0\n",
+    ),
     ("metaclass added", "Model(Base, Mixin)", "Model(Base, Mixin, metaclass=Meta)"),
     ("default of __init__", "size=4", "size=5"),
     ("slots added", "factor = 3", "factor = 3\n    __slots__ = ('q',)"),
@@ -355,7 +426,11 @@ for _name, _old, _new in [
 ]:
     if _name == "methods reordered":
         _old = "    def step(self, x):\n        return x - 1\n\n"
-        _moved = dedent(CLASSES).replace(_old, "").replace("    @staticmethod", _old + "    @staticmethod")
+        _moved = (
+            dedent(CLASSES)
+            .replace(_old, "")
+            .replace("    @staticmethod", _old + "    @staticmethod")
+        )
         case(f"class: {_name}", SAME, ("main.py", _moved), main=CLASSES)
     else:
         main(SAME, f"class: {_name}", CLASSES, _old, _new)
@@ -411,7 +486,11 @@ RECORDS = """
 for _name, _old, _new in [
     ("dataclass default", "size: int = 3", "size: int = 4"),
     ("dataclass annotation", "size: int = 3", "size: float = 3"),
-    ("dataclass field order", 'kind: str = dataclasses.field(default="a", metadata={"unit": "m"})', "kind: str = 'a'\n        more: int = 0"),
+    (
+        "dataclass field order",
+        'kind: str = dataclasses.field(default="a", metadata={"unit": "m"})',
+        "kind: str = 'a'\n        more: int = 0",
+    ),
     ("dataclass metadata", '"m"', '"km"'),
     ("dataclass factory", "lambda: [1]", "lambda: [2]"),
     ("dataclass options", "@dataclasses.dataclass", "@dataclasses.dataclass(order=True)"),
@@ -643,7 +722,11 @@ SCOPES = """
 """
 for _name, _old, _new in [
     ("closure value", "make(3)", "make(5)"),
-    ("closures swapped", "triple = make(3)\n    four = make(4)", "triple = make(4)\n    four = make(3)"),
+    (
+        "closures swapped",
+        "triple = make(3)\n    four = make(4)",
+        "triple = make(4)\n    four = make(3)",
+    ),
     ("closure body", "x * n", "x - n"),
     ("global in a comprehension", "OFFSET = 1", "OFFSET = 9"),
     ("global in a generator", "SCALE = 2", "SCALE = 3"),
@@ -674,41 +757,213 @@ for _name, _old, _new in [
     main(CHANGES, _name, SCOPES, _old, _new)
 for _name, _old, _new in [
     ("global that is only written", "TOTAL = 0", "TOTAL = 5"),
-    ("cell variable renamed", "def two():\n                return x + 100\n            return two()", "def deux():\n                return x + 100\n            return deux()"),
-    ("inner function renamed", "def inner(x):\n            return x * n\n        return inner", "def within(x):\n            return x * n\n        return within"),
-    ("comprehension formatted", "[v + OFFSET for v in range(x)]", "[\n            v + OFFSET\n            for v in range(x)\n        ]"),
+    (
+        "cell variable renamed",
+        "def two():\n                return x + 100\n            return two()",
+        "def deux():\n                return x + 100\n            return deux()",
+    ),
+    (
+        "inner function renamed",
+        "def inner(x):\n            return x * n\n        return inner",
+        "def within(x):\n            return x * n\n        return within",
+    ),
+    (
+        "comprehension formatted",
+        "[v + OFFSET for v in range(x)]",
+        "[\n            v + OFFSET\n            for v in range(x)\n        ]",
+    ),
     ("exception variable renamed", "as error", "as problem"),
-    ("generator renamed variable", "for i in range(n):\n            yield i * SCALE", "for j in range(n):\n            yield j * SCALE"),
+    (
+        "generator renamed variable",
+        "for i in range(n):\n            yield i * SCALE",
+        "for j in range(n):\n            yield j * SCALE",
+    ),
     ("inner annotation", "def inner(x):", "def inner(x: int) -> 'float':"),
     ("inner docstring", "def inner(x):\n", "def inner(x):\n            'Inside.'\n"),
 ]:
     main(SAME, _name, SCOPES, _old, _new)
-main(CHANGES, "local renamed where locals() is read", "@task\ndef run(x):\n    first = x\n    return locals()", "first", "second")
-main(CHANGES, "local renamed where eval is called", "@task\ndef run(x):\n    first = x\n    return eval('first')", "first = x", "second = x")
-main(CHANGES, "eval reads the module", "LIMIT = 3\n\n@task\ndef run(x):\n    return eval('LIMIT')", "LIMIT = 3", "LIMIT = 4")
-main(CHANGES, "globals() reads the module", "LIMIT = 3\n\n@task\ndef run(x):\n    return globals()['LIMIT']", "LIMIT = 3", "LIMIT = 4")
-main(CHANGES, "frames show locals", "import sys\n\ndef peek(): return sys._getframe(1).f_locals\n\n@task\ndef run(x):\n    first = x\n    return peek()", "first = x", "second = x")
-main(CHANGES, "docstring that is read", "def helper():\n    'One.'\n\n@task\ndef run(x):\n    return helper.__doc__", "One.", "Two.")
-main(CHANGES, "docstring of a parameter that is read", "def helper():\n    'One.'\n\ndef show(f): return f.__doc__\n\n@task\ndef run(x):\n    return show(helper)", "One.", "Two.")
-main(SAME, "function of which only the docstring is read", "def helper():\n    'One.'\n    return 1\n\n@task\ndef run(x):\n    return helper.__doc__", "return 1", "return 2")
-main(CHANGES, "name that is read", "def show(f): return f.__name__\n\ndef one(): pass\n\nhelper = one\n\n@task\ndef run(x):\n    return show(helper)", "def one(): pass\n\nhelper = one", "def two(): pass\n\nhelper = two")
-main(SAME, "name that is not read", "def one(): pass\n\nhelper = one\n\n@task\ndef run(x):\n    return helper()", "def one(): pass\n\nhelper = one", "def two(): pass\n\nhelper = two")
-main(CHANGES, "annotations that are read", "import typing\n\ndef helper(x: int): pass\n\n@task\ndef run(x):\n    return typing.get_type_hints(helper)", "x: int", "x: str")
-main(CHANGES, "function attribute", "def helper(x): return x * helper.factor\nhelper.factor = 2\n\n@task\ndef run(x):\n    return helper(x)", "factor = 2", "factor = 3")
-main(CHANGES, "exec-defined helper", "space = {}\nexec('def helper(x): return x + 1', space)\nhelper = space['helper']\n\n@task\ndef run(x):\n    return helper(x)", "x + 1", "x + 2")
-main(CHANGES, "exec-defined class", "space = {}\nexec('class A:\\n  def m(self): return 1', space)\nA = space['A']\n\n@task\ndef run(x):\n    return A().m()", "return 1", "return 2")
-main(CHANGES, "exec-defined task", "space = {'task': task}\nexec('@task\\ndef run(x): return x + 1', space)\nrun = space['run']", "x + 1", "x + 2")
-main(CHANGES, "helper made by a factory", "def make(n):\n    return lambda x: x + n\n\nhelper = make(1)\n\n@task\ndef run(x):\n    return helper(x)", "make(1)", "make(2)")
-main(SAME, "default of the task itself", "@task\ndef run(x, lr=0.1):\n    return x * lr", "lr=0.1", "lr=0.2")
-main(CHANGES, "base class from a function", "def make(n):\n    class A:\n        def m(self): return n\n    return A\n\nclass B(make(1)): pass\n\n@task\ndef run(x):\n    return B().m()", "make(1)", "make(2)")
-main(CHANGES, "class with an instance of itself", "class A:\n    best = None\n    def __init__(self, n): self.n = n\nA.best = A(1)\n\n@task\ndef run(x):\n    return A.best.n", "A(1)", "A(2)")
-main(CHANGES, "monkeypatched library function", "import statistics\ndef mean(values): return 1\nstatistics.mean = mean\n\n@task\ndef run(x):\n    return statistics.mean([x])", "return 1", "return 2")
-main(CHANGES, "method put into a library class", "import collections\ndef total(self): return 1\nclass A(collections.UserDict): pass\ncollections.UserDict.total = total\n\n@task\ndef run(x):\n    return collections.UserDict().total()", "return 1", "return 2")
-main(CHANGES, "method put into a class from outside", "class A: pass\ndef total(self): return 1\nA.total = total\n\n@task\ndef run(x):\n    return A().total()", "return 1", "return 2")
-main(CHANGES, "callback in a global list", "def one(x): return x + 1\ndef two(x): return x + 2\nSTEPS = [one, two]\n\n@task\ndef run(x):\n    return [s(x) for s in STEPS]", "[one, two]", "[two, one]")
-main(CHANGES, "function in a frozenset", "def one(x): return x + 1\ndef two(x): return x + 2\nSTEPS = frozenset([one, two])\n\n@task\ndef run(x):\n    return sum(s(x) for s in STEPS)", "x + 1", "x + 3")
-main(SAME, "functions in a set: comment", "def one(x): return x + 1\ndef two(x): return x + 2\ndef three(x): return x + 3\nSTEPS = {one, two, three}\n\n@task\ndef run(x):\n    return sum(s(x) for s in STEPS)", "def two", "# two\ndef two")
-main(CHANGES, "swapped library function", "from math import sin as f\n\n@task\ndef run(x):\n    return f(x)", "sin as f", "cos as f")
+main(
+    CHANGES,
+    "local renamed where locals() is read",
+    "@task\ndef run(x):\n    first = x\n    return locals()",
+    "first",
+    "second",
+)
+main(
+    CHANGES,
+    "local renamed where eval is called",
+    "@task\ndef run(x):\n    first = x\n    return eval('first')",
+    "first = x",
+    "second = x",
+)
+main(
+    CHANGES,
+    "eval reads the module",
+    "LIMIT = 3\n\n@task\ndef run(x):\n    return eval('LIMIT')",
+    "LIMIT = 3",
+    "LIMIT = 4",
+)
+main(
+    CHANGES,
+    "globals() reads the module",
+    "LIMIT = 3\n\n@task\ndef run(x):\n    return globals()['LIMIT']",
+    "LIMIT = 3",
+    "LIMIT = 4",
+)
+main(
+    CHANGES,
+    "frames show locals",
+    "import sys\n\ndef peek(): return sys._getframe(1).f_locals\n\n@task\ndef run(x):\n    first = x\n    return peek()",
+    "first = x",
+    "second = x",
+)
+main(
+    CHANGES,
+    "docstring that is read",
+    "def helper():\n    'One.'\n\n@task\ndef run(x):\n    return helper.__doc__",
+    "One.",
+    "Two.",
+)
+main(
+    CHANGES,
+    "docstring of a parameter that is read",
+    "def helper():\n    'One.'\n\ndef show(f): return f.__doc__\n\n@task\ndef run(x):\n    return show(helper)",
+    "One.",
+    "Two.",
+)
+main(
+    SAME,
+    "function of which only the docstring is read",
+    "def helper():\n    'One.'\n    return 1\n\n@task\ndef run(x):\n    return helper.__doc__",
+    "return 1",
+    "return 2",
+)
+main(
+    CHANGES,
+    "name that is read",
+    "def show(f): return f.__name__\n\ndef one(): pass\n\nhelper = one\n\n@task\ndef run(x):\n    return show(helper)",
+    "def one(): pass\n\nhelper = one",
+    "def two(): pass\n\nhelper = two",
+)
+main(
+    SAME,
+    "name that is not read",
+    "def one(): pass\n\nhelper = one\n\n@task\ndef run(x):\n    return helper()",
+    "def one(): pass\n\nhelper = one",
+    "def two(): pass\n\nhelper = two",
+)
+main(
+    CHANGES,
+    "annotations that are read",
+    "import typing\n\ndef helper(x: int): pass\n\n@task\ndef run(x):\n    return typing.get_type_hints(helper)",
+    "x: int",
+    "x: str",
+)
+main(
+    CHANGES,
+    "function attribute",
+    "def helper(x): return x * helper.factor\nhelper.factor = 2\n\n@task\ndef run(x):\n    return helper(x)",
+    "factor = 2",
+    "factor = 3",
+)
+main(
+    CHANGES,
+    "exec-defined helper",
+    "space = {}\nexec('def helper(x): return x + 1', space)\nhelper = space['helper']\n\n@task\ndef run(x):\n    return helper(x)",
+    "x + 1",
+    "x + 2",
+)
+main(
+    CHANGES,
+    "exec-defined class",
+    "space = {}\nexec('class A:\\n  def m(self): return 1', space)\nA = space['A']\n\n@task\ndef run(x):\n    return A().m()",
+    "return 1",
+    "return 2",
+)
+main(
+    CHANGES,
+    "exec-defined task",
+    "space = {'task': task}\nexec('@task\\ndef run(x): return x + 1', space)\nrun = space['run']",
+    "x + 1",
+    "x + 2",
+)
+main(
+    CHANGES,
+    "helper made by a factory",
+    "def make(n):\n    return lambda x: x + n\n\nhelper = make(1)\n\n@task\ndef run(x):\n    return helper(x)",
+    "make(1)",
+    "make(2)",
+)
+main(
+    SAME,
+    "default of the task itself",
+    "@task\ndef run(x, lr=0.1):\n    return x * lr",
+    "lr=0.1",
+    "lr=0.2",
+)
+main(
+    CHANGES,
+    "base class from a function",
+    "def make(n):\n    class A:\n        def m(self): return n\n    return A\n\nclass B(make(1)): pass\n\n@task\ndef run(x):\n    return B().m()",
+    "make(1)",
+    "make(2)",
+)
+main(
+    CHANGES,
+    "class with an instance of itself",
+    "class A:\n    best = None\n    def __init__(self, n): self.n = n\nA.best = A(1)\n\n@task\ndef run(x):\n    return A.best.n",
+    "A(1)",
+    "A(2)",
+)
+main(
+    CHANGES,
+    "monkeypatched library function",
+    "import statistics\ndef mean(values): return 1\nstatistics.mean = mean\n\n@task\ndef run(x):\n    return statistics.mean([x])",
+    "return 1",
+    "return 2",
+)
+main(
+    CHANGES,
+    "method put into a library class",
+    "import collections\ndef total(self): return 1\nclass A(collections.UserDict): pass\ncollections.UserDict.total = total\n\n@task\ndef run(x):\n    return collections.UserDict().total()",
+    "return 1",
+    "return 2",
+)
+main(
+    CHANGES,
+    "method put into a class from outside",
+    "class A: pass\ndef total(self): return 1\nA.total = total\n\n@task\ndef run(x):\n    return A().total()",
+    "return 1",
+    "return 2",
+)
+main(
+    CHANGES,
+    "callback in a global list",
+    "def one(x): return x + 1\ndef two(x): return x + 2\nSTEPS = [one, two]\n\n@task\ndef run(x):\n    return [s(x) for s in STEPS]",
+    "[one, two]",
+    "[two, one]",
+)
+main(
+    CHANGES,
+    "function in a frozenset",
+    "def one(x): return x + 1\ndef two(x): return x + 2\nSTEPS = frozenset([one, two])\n\n@task\ndef run(x):\n    return sum(s(x) for s in STEPS)",
+    "x + 1",
+    "x + 3",
+)
+main(
+    SAME,
+    "functions in a set: comment",
+    "def one(x): return x + 1\ndef two(x): return x + 2\ndef three(x): return x + 3\nSTEPS = {one, two, three}\n\n@task\ndef run(x):\n    return sum(s(x) for s in STEPS)",
+    "def two",
+    "# two\ndef two",
+)
+main(
+    CHANGES,
+    "swapped library function",
+    "from math import sin as f\n\n@task\ndef run(x):\n    return f(x)",
+    "sin as f",
+    "cos as f",
+)
 case("builtin shadowed by an import", CHANGES, ("main.py", "# here", "from mine import max"),
      main="# here\n@task\ndef run(x):\n    return max(x, 2)", mine="def max(*a): return 0")  # fmt: skip
 case("builtin shadowed by a star import", CHANGES, ("mine.py", "def min(*a): return 0", "def max(*a): return 0"),
@@ -804,7 +1059,13 @@ main(SAME, "list that is only appended to", SINKS, '["start"]', '["begin"]')
 main(SAME, "dict that is only counted in", SINKS, '{"n": 0}', '{"n": 5}')
 main(SAME, "number that is only counted up", SINKS, "TOTAL = 1\n", "TOTAL = 2\n")
 main(CHANGES, "what is written", SINKS, "LOG.append(x)", "LOG.append(x + 1)")
-main(CHANGES, "list that is also read", SINKS.replace("return x\n", "return len(LOG)\n"), '["start"]', '["start", 1]')
+main(
+    CHANGES,
+    "list that is also read",
+    SINKS.replace("return x\n", "return len(LOG)\n"),
+    '["start"]',
+    '["start", 1]',
+)
 
 # Tasks that call tasks.
 
@@ -834,17 +1095,416 @@ main(CHANGES, "global of a child task", TASKS, "FACTOR = 2", "FACTOR = 3")
 main(CHANGES, "default of a child task", TASKS, "scale=1", "scale=2")
 main(CHANGES, "version of a child task", TASKS, 'version="1"', 'version="2"')
 main(SAME, "body of a child task with a version", TASKS, "return x + 1", "return x + 2")
-main(SAME, "options of a child task", TASKS, "@task\n    def child", "@task(tags=('a',), ttl=60)\n    def child")
+main(
+    SAME,
+    "options of a child task",
+    TASKS,
+    "@task\n    def child",
+    "@task(tags=('a',), ttl=60)\n    def child",
+)
 main(CHANGES, "key function of a child task", TASKS, "lambda x: x % 10", "lambda x: x % 100")
 main(SAME, "comment in a child task", TASKS, "return x % 10", "return x % 10  # last digit")
 main(CHANGES, "version of the task", "@task(version='1')\ndef run(x): return x", "'1'", "'2'")
-main(SAME, "body of a task with a version", "@task(version='1')\ndef run(x): return x", "return x", "return -x")
-main(CHANGES, "key function of the task", "@task(key={'x': abs})\ndef run(x): return x", "abs", "str")
-main(CHANGES, "key function of the project", "def part(x): return x[0]\n@task(key={'x': part})\ndef run(x): return x", "x[0]", "x[1]")
-main(CHANGES, "method as a task", "class A:\n    n = 1\n    @task\n    def run(self): return self.n\nrun = A.__dict__['run']\nB = A\n@task\ndef run(x): return A().run()", "n = 1", "n = 2")
-main(SAME, "unreached task edited", "@task\ndef other(x): return 1\n@task\ndef run(x): return x", "return 1", "return 2")
+main(
+    SAME,
+    "body of a task with a version",
+    "@task(version='1')\ndef run(x): return x",
+    "return x",
+    "return -x",
+)
+main(
+    CHANGES, "key function of the task", "@task(key={'x': abs})\ndef run(x): return x", "abs", "str"
+)
+main(
+    CHANGES,
+    "key function of the project",
+    "def part(x): return x[0]\n@task(key={'x': part})\ndef run(x): return x",
+    "x[0]",
+    "x[1]",
+)
+main(
+    CHANGES,
+    "method as a task",
+    "class A:\n    n = 1\n    @task\n    def run(self): return self.n\nrun = A.__dict__['run']\nB = A\n@task\ndef run(x): return A().run()",
+    "n = 1",
+    "n = 2",
+)
+main(
+    SAME,
+    "unreached task edited",
+    "@task\ndef other(x): return 1\n@task\ndef run(x): return x",
+    "return 1",
+    "return 2",
+)
 
-_RUNNER = '''
+# Library things, registries, protocols, operators.
+
+N = """
+import numpy as np
+@np.vectorize
+def f(x): return x + 1
+poly = np.poly1d([1, 2])
+kind = np.dtype([("a", "f4")])
+@task
+def run(v): return f(v), poly(v), kind
+"""
+main(CHANGES, "numpy.vectorize", N, "x + 1", "x + 9")
+main(CHANGES, "numpy polynomial", N, "[1, 2]", "[1, 3]")
+main(CHANGES, "numpy dtype", N, '"f4"', '"f8"')
+R = """
+import random, logging
+from random import choice, random as rnd
+log = logging.getLogger(__name__)
+_MISSING = object()
+STATE = random.Random(3)
+def pick(xs, c=choice): return c(xs)
+@task
+def run(v):
+    log.info("x")
+    return pick(v), rnd(), STATE, v is _MISSING
+"""
+main(SAME, "random funcs stable", R, 'log.info("x")', 'log.info("x")  # c')
+main(CHANGES, "random seed", R, "Random(3)", "Random(4)")
+SUB = """
+class Base:
+    registry = []
+    def __init_subclass__(cls, **kw):
+        Base.registry.append(cls)
+    def name(self): return 0
+class A(Base):
+    def name(self): return 1
+class B(Base):
+    def name(self): return 2
+@task
+def run(x): return [k().name() for k in Base.registry]
+"""
+main(CHANGES, "registry by init_subclass", SUB, "return 1", "return 9")
+main(CHANGES, "registry added", SUB, "class B(Base):", "class C(Base): pass\nclass B(Base):")
+main(
+    CHANGES,
+    "subclasses()",
+    SUB.replace("Base.registry]", "Base.__subclasses__()]")
+    .replace("registry = []", "")
+    .replace("Base.registry.append(cls)", "pass"),
+    "return 1",
+    "return 9",
+)
+REG = """
+REG = {}
+def register(name):
+    def deco(f):
+        REG[name] = f
+        return f
+    return deco
+@register("a")
+def fa(x): return x + 1
+@register("b")
+def fb(x): return x + 2
+@task
+def run(n, x): return REG[n](x)
+"""
+main(CHANGES, "decorator registry fn", REG, "x + 1", "x + 9")
+main(CHANGES, "decorator registry name", REG, '"b"', '"c"')
+ABC = """
+import abc, typing
+class Shape(abc.ABC):
+    @abc.abstractmethod
+    def area(self): ...
+    @property
+    @abc.abstractmethod
+    def side(self): ...
+class Sq(Shape):
+    def area(self): return self.side ** 2
+    @property
+    def side(self): return 2
+class Proto(typing.Protocol):
+    def area(self) -> int: ...
+T = typing.TypeVar("T")
+class Box(typing.Generic[T]):
+    def __init__(self, v: T): self.v = v
+Num = int | float
+Lst = list[int]
+class TD(typing.TypedDict):
+    a: int
+@task
+def run(x): return Sq().area(), Box(x), isinstance(x, Num), typing.cast(Lst, x), TD(a=1), isinstance(Sq(), Proto) if 0 else 1
+"""
+main(CHANGES, "abc method", ABC, "self.side ** 2", "self.side ** 3")
+main(CHANGES, "abc prop", ABC, "return 2", "return 3")
+main(CHANGES, "union alias", ABC, "int | float", "int | str")
+main(SAME, "abc comment", ABC, "return 2", "return 2 # c")
+COR = """
+import asyncio, contextlib
+@contextlib.asynccontextmanager
+async def acm():
+    yield 1
+async def agen(n):
+    for i in range(n): yield i
+async def work(x):
+    async with acm() as a:
+        return [i async for i in agen(x)] + [a]
+@task
+async def run(x): return await work(x)
+"""
+main(CHANGES, "acm", COR, "yield 1", "yield 2")
+main(CHANGES, "agen", COR, "yield i", "yield i+1")
+main(CHANGES, "async comp", COR, "[i async for", "[-i async for")
+SL = """
+class P:
+    __slots__ = ("a", "b")
+    def __init__(self): self.a = 1; self.b = 2
+    def s(self): return self.a
+class Q:
+    def __getattr__(self, n): return 4
+    def __getitem__(self, i): return i
+    def __iter__(self): yield 1
+    def __eq__(self, o): return True
+    __hash__ = None
+p = P()
+@task
+def run(x): return p.s(), Q().z, Q()[1], list(Q())
+"""
+for o, n in [
+    ("self.a = 1", "self.a = 3"),
+    ("return self.a", "return self.b"),
+    ("return 4", "return 5"),
+    ("return i", "return -i"),
+    ("yield 1", "yield 2"),
+    ("return True", "return False"),
+]:
+    main(CHANGES, "slots " + o, SL, o, n)
+DC = """
+def deco(cls):
+    cls.extra = lambda self: 7
+    return cls
+def wrapcls(cls):
+    class W(cls):
+        def m(self): return super().m() + 1
+    return W
+@deco
+@wrapcls
+class K:
+    def m(self): return 5
+@task
+def run(x): return K().extra(), K().m()
+"""
+for o, n in [
+    ("self: 7", "self: 8"),
+    ("super().m() + 1", "super().m() + 2"),
+    ("return 5", "return 6"),
+    ("@deco\n", ""),
+    ("@wrapcls\n", ""),
+]:
+    main(CHANGES, "class deco " + o, DC, o, n)
+LZ = """
+from functools import reduce
+from operator import add, mul
+from itertools import chain
+ops = {"+": add, "*": mul}
+pipeline = [str.strip, str.upper]
+key = sorted
+@task
+def run(x): return reduce(add, x), ops["+"](1,2), [f(x) for f in pipeline], key(x)
+"""
+for o, n in [
+    ("reduce(add", "reduce(mul"),
+    ('"+": add', '"+": mul'),
+    ("str.upper", "str.lower"),
+    ("key = sorted", "key = reversed"),
+]:
+    main(CHANGES, "ops " + o, LZ, o, n)
+main(CHANGES, "operator alias", LZ, "import add, mul", "import mul as add, add as mul")
+GL = """
+X = 1
+def set_it():
+    global X
+    X = 5
+def get(): return X
+@task
+def run(a):
+    set_it()
+    return get()
+"""
+main(CHANGES, "global communicates", GL, "global X\n    X = 5", "global Z\n    Z = 5")
+main(CHANGES, "global value", GL, "X = 1", "X = 2")
+IMP = """
+import config
+def f(): config.N = 4
+@task
+def run(a):
+    f()
+    config.counter += 1
+    return config.M
+"""
+case(
+    "config write name",
+    CHANGES,
+    ("main.py", "config.N = 4", "config.M = 4"),
+    main=IMP,
+    config="N=1\nM=2\ncounter=0",
+)
+case("config unread", SAME, ("config.py", "N=1", "N=9"), main=IMP, config="N=1\nM=2\ncounter=0")
+case("config read", CHANGES, ("config.py", "M=2", "M=9"), main=IMP, config="N=1\nM=2\ncounter=0")
+main(
+    CHANGES,
+    "conditional def",
+    "import sys\nif sys.version_info > (3,):\n    def h(x): return x+1\nelse:\n    def h(x): return x\n@task\ndef run(x): return h(x)",
+    "x+1",
+    "x+2",
+)
+main(
+    CHANGES,
+    "del later",
+    "def h(x): return x+1\ng = h\ndel h\n@task\ndef run(x): return g(x)",
+    "x+1",
+    "x+2",
+)
+main(
+    CHANGES,
+    "string method via getattr const",
+    "class A:\n    def m(self): return 1\n@task\ndef run(x): return getattr(A(), 'm')()",
+    "return 1",
+    "return 2",
+)
+main(
+    CHANGES,
+    "property setter",
+    "class A:\n    @property\n    def p(self): return self._p\n    @p.setter\n    def p(self, v): self._p = v + 1\n@task\ndef run(x):\n    a = A()\n    a.p = x\n    return a.p",
+    "v + 1",
+    "v + 2",
+)
+main(
+    CHANGES,
+    "super in mixin",
+    "class A:\n    def m(self): return 1\nclass B(A):\n    def m(self): return super().m()\n@task\ndef run(x): return B().m()",
+    "return 1",
+    "return 2",
+)
+main(
+    CHANGES,
+    "nested class",
+    "class A:\n    class B:\n        v = 1\n@task\ndef run(x): return A.B.v",
+    "v = 1",
+    "v = 2",
+)
+main(
+    CHANGES,
+    "local class",
+    "def f(x):\n    class L:\n        v = 1\n    return L.v + x\n@task\ndef run(x): return f(x)",
+    "v = 1",
+    "v = 2",
+)
+main(
+    SAME,
+    "local class doc",
+    "def f(x):\n    class L:\n        'doc'\n        v = 1\n    return L.v + x\n@task\ndef run(x): return f(x)",
+    "'doc'",
+    "'docs'",
+)
+main(
+    CHANGES,
+    "exception class",
+    "class E(Exception):\n    code = 1\n@task\ndef run(x):\n    try: raise E()\n    except E as e: return e.code",
+    "code = 1",
+    "code = 2",
+)
+main(
+    CHANGES,
+    "f-string nested",
+    "def q(x): return x+1\n@task\ndef run(x): return f'{q(x)!r:>{q(3)}}'",
+    "x+1",
+    "x+2",
+)
+main(
+    CHANGES,
+    "dict comp key fn",
+    "def q(x): return x+1\n@task\ndef run(x): return {q(i): i for i in x}",
+    "x+1",
+    "x+2",
+)
+main(
+    CHANGES,
+    "default arg mutable const",
+    "D = {'a': 1}\ndef q(x, d=D): return d\n@task\ndef run(x): return q(x)",
+    "'a': 1",
+    "'a': 2",
+)
+main(
+    CHANGES,
+    "kwonly default fn",
+    "def z(): return 1\ndef q(x, *, d=z): return d()\n@task\ndef run(x): return q(x)",
+    "return 1",
+    "return 2",
+)
+main(CHANGES, "lambda assigned", "q = lambda x: x+1\n@task\ndef run(x): return q(x)", "x+1", "x+2")
+main(CHANGES, "chained comparison", "@task\ndef run(x): return 1 < x < 3", "< 3", "<= 3")
+main(CHANGES, "augmented op", "@task\ndef run(x):\n    x += 1\n    return x", "+= 1", "-= 1")
+main(CHANGES, "assert", "@task\ndef run(x):\n    assert x > 1\n    return x", "x > 1", "x > 2")
+main(
+    CHANGES,
+    "while else",
+    "@task\ndef run(x):\n    while x:\n        x -= 1\n    else:\n        x = 5\n    return x",
+    "x = 5",
+    "x = 6",
+)
+main(
+    CHANGES,
+    "try star",
+    "@task\ndef run(x):\n    try:\n        return x\n    except* ValueError:\n        x = 3\n    return x",
+    "ValueError",
+    "TypeError",
+)
+main(
+    CHANGES,
+    "with two",
+    "import contextlib\n@task\ndef run(x):\n    with contextlib.suppress(KeyError), contextlib.suppress(ValueError):\n        return x",
+    "suppress(ValueError)",
+    "suppress(TypeError)",
+)
+main(
+    SAME,
+    "type alias unused",
+    "from typing import List\nV = List[int]\n@task\ndef run(x: V): return x",
+    "List[int]",
+    "List[str]",
+)
+main(
+    SAME,
+    "overload stubs",
+    "import typing\n@typing.overload\ndef h(x: int) -> int: ...\ndef h(x): return x+1\n@task\ndef run(x): return h(x)",
+    "x: int) -> int",
+    "x: str) -> str",
+)
+main(
+    SAME,
+    "TYPE_CHECKING import",
+    "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import os\n@task\ndef run(x): return x",
+    "import os",
+    "import sys",
+)
+main(
+    SAME,
+    "__all__ changed",
+    "__all__ = ['run']\n@task\ndef run(x): return x",
+    "['run']",
+    "['run', 'task']",
+)
+main(
+    SAME,
+    "main guard added",
+    "@task\ndef run(x): return x\nEND=1",
+    "END=1",
+    "if __name__ == '__main__':\n    print(run(1))",
+)
+main(
+    SAME,
+    "print at import",
+    "@task\ndef run(x): return x\nEND=1",
+    "END=1",
+    "import sys; print('hi', file=sys.stderr)",
+)
+
+_RUNNER = """
 import importlib, json, os, sys
 
 def versions(root):
@@ -870,7 +1530,7 @@ def _is_below(module, folder):
     return any(place.startswith(folder + os.sep) for place in places)
 
 print(json.dumps(versions(sys.argv[1])))
-'''
+"""
 
 
 def _write(root: Path, number: int, files: dict[str, str]) -> None:
@@ -882,7 +1542,12 @@ def _write(root: Path, number: int, files: dict[str, str]) -> None:
 
 def _versions(root: Path, seed: str) -> dict[str, str]:
     repository = str(Path(__file__).parents[2])
-    environment = {**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": repository, "PYTHONDONTWRITEBYTECODE": "1"}
+    environment = {
+        **os.environ,
+        "PYTHONHASHSEED": seed,
+        "PYTHONPATH": repository,
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
     done = subprocess.run(
         [sys.executable, "-c", _RUNNER, str(root)],
         env=environment, capture_output=True, text=True, timeout=120, check=False,

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import hypothesis.strategies as st
+import pytest
 from hypothesis import settings
 from hypothesis.stateful import (
     Bundle,
@@ -26,6 +27,8 @@ from tasklineage.storage.frames import Location
 from tasklineage.storage.records import CallEnd, Forget, Ref
 from tasklineage.storage.store import Store, open_store
 from tests.unit.storage.history import History, digest_of
+
+pytestmark = pytest.mark.slow
 
 TASKS = ("pkg.train", "pkg.test")
 KEYS = st.tuples(st.sampled_from(TASKS), st.integers(0, 4))

@@ -28,6 +28,7 @@ import msgpack
 
 from tasklineage.storage.codecs import arrays
 from tasklineage.storage.codecs.base import Codec, Encoded
+from tasklineage.storage.object_layout import check_lengths
 
 PLAIN = "plain"
 ATOMS: frozenset[type] = frozenset({type(None), bool, int, float, str, bytes})
@@ -122,14 +123,14 @@ def unpack(data: bytes) -> Any:
     if data[0] == _MARK:
         return _with_mark(data[:2], memoryview(data)[2:])
     if len(data) > _CHECKED_FROM:
-        _check(memoryview(data))
+        check_lengths(memoryview(data))
     return _unpackb(data, ext_hook=_HOOK, strict_map_key=False, unicode_errors="surrogatepass")
 
 
 def unpack_items(data: memoryview, hook: Callable[[int, bytes], Any]) -> Any:
     """The same without a mark, where `hook` sees extension types that `extended` does not know."""
     if len(data) > _CHECKED_FROM:
-        _check(data)
+        check_lengths(data)
     return _unpackb(data, ext_hook=hook, strict_map_key=False, unicode_errors="surrogatepass")
 
 
@@ -139,7 +140,7 @@ def _with_mark(mark: bytes, packed: memoryview) -> Any:
     if mark not in (_ALL_TUPLES, _LIST_OF_TUPLES):
         raise ValueError("an unknown mark")
     if len(packed) > _CHECKED_FROM:
-        _check(packed)
+        check_lengths(packed)
     value = _unpackb(
         packed,
         ext_hook=_HOOK,
@@ -215,32 +216,3 @@ def _as_bytes(raw: Any) -> bytes:
     if type(raw) is not bytes:
         raise TypeError("bytes expected")
     return raw
-
-
-def _check(packed: memoryview) -> None:
-    """Let pass what is one complete value.
-
-    A packed array names its length first, and whoever makes room for it believes that; nested
-    ones multiply. This pass makes nothing, so that afterwards each length is known to be true.
-    """
-    step = min(len(packed), 1 << 20)
-    unpacker = msgpack.Unpacker(_Reader(packed), max_buffer_size=len(packed), read_size=step)
-    try:
-        unpacker.skip()
-    except msgpack.UnpackException as error:
-        raise ValueError("no complete value") from error
-
-
-class _Reader:
-    """The little of a file that a msgpack unpacker asks for."""
-
-    __slots__ = ("_at", "_content")
-
-    def __init__(self, content: memoryview) -> None:
-        self._content = content
-        self._at = 0
-
-    def read(self, size: int) -> bytes:
-        piece = self._content[self._at : self._at + size]
-        self._at += len(piece)
-        return bytes(piece)

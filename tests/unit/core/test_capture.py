@@ -377,7 +377,7 @@ def test_an_interrupt_at_any_moment_leaves_the_streams_as_they_were() -> None:
             with contextlib.suppress(KeyboardInterrupt):
                 signal.setitimer(signal.ITIMER_REAL, chance.uniform(1e-6, 5e-4))
                 contextvars.copy_context().run(calls)
-            signal.setitimer(signal.ITIMER_REAL, 0)
+                signal.setitimer(signal.ITIMER_REAL, 0)
             # between the two calls above lies the caller, who would use `finally`
             del capture._flight.calls[:]
             with call() as captured:

@@ -22,7 +22,7 @@ import pytest
 
 import tasklineage
 from tasklineage.errors import ConfigError, WorkerLost
-from tasklineage.executors.base import DEEPEST, Work, current_seat, wait_for
+from tasklineage.executors.base import DEEPEST, NoThread, Work, current_seat, wait_for
 from tasklineage.executors.inline import Inline
 from tasklineage.executors.threads import Threads, default_slots
 from tests.conformance.executors import PATIENCE, Gate, assert_soon, fail, square, watched
@@ -378,18 +378,21 @@ def test_an_interrupt_at_any_moment_of_submit_loses_neither_slot_nor_thread() ->
     before = signal.signal(signal.SIGALRM, interrupt)
     try:
         for _ in range(100):
-            with contextlib.suppress(KeyboardInterrupt):
+            # `Thread.start` can make a RuntimeError of it, when it strikes in the wrong line there
+            with contextlib.suppress(KeyboardInterrupt, NoThread):
                 signal.setitimer(signal.ITIMER_REAL, chance.uniform(1e-6, 5e-4))
                 for _ in range(1000):  # a finaliser or callback of somebody else may swallow it
                     pool.submit(int)
-            interrupted += not signal.setitimer(signal.ITIMER_REAL, 0)[0]
+                signal.setitimer(signal.ITIMER_REAL, 0)
+                continue
+            interrupted += 1
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
     assert interrupted > 50
     watched(pool.drain)
     assert pool.statistics().running == 0
-    assert pool.statistics().threads <= 4
+    assert_soon(lambda: pool.statistics().threads == 0)
     with Gate() as gate:
         works = [pool.submit(gate.wait) for _ in range(2)]
         assert_soon(lambda: pool.statistics().running == 2)

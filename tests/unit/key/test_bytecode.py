@@ -115,8 +115,14 @@ def test_what_cannot_change_a_result_does_not_count(one: str, two: str) -> None:
         ("def f(a, b): return b", "def f(a, /, b): return b"),
         ("def f(*a): return a", "def f(a): return a"),
         ("def f(a): x = y = a; return x - y", "def f(a): x = a; y = x; return y - a"),
-        ("def f(a):\n  def g(x): return x\n  return g", "def f(a):\n  def g(y): return y\n  return g"),
-        ("def f(a):\n  try: a()\n  except KeyError: pass", "def f(a):\n  try: a()\n  except ValueError: pass"),
+        (
+            "def f(a):\n  def g(x): return x\n  return g",
+            "def f(a):\n  def g(y): return y\n  return g",
+        ),
+        (
+            "def f(a):\n  try: a()\n  except KeyError: pass",
+            "def f(a):\n  try: a()\n  except ValueError: pass",
+        ),
         ("def f(a):\n  try: a()\n  finally: a.x()", "def f(a):\n  a()\n  a.x()"),
         ("def f(a):\n  while a: a()", "def f(a):\n  if a: a()"),
         ("def f(a):\n  def g(x=1): pass", "def f(a):\n  def g(x=2): pass"),
@@ -158,7 +164,9 @@ def test_imports_in_the_body_are_followed_through_locals() -> None:
     def f(x: Any) -> Any:
         import one.two
         import three.four as five
-        from six import seven, eight as nine  # noqa: I001
+        from six import eight as nine
+        from six import seven
+
         from . import ten
 
         def inner() -> Any:

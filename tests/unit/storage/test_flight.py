@@ -169,6 +169,27 @@ def test_a_waiter_goes_on_as_soon_as_the_key_is_free(flight: Flight, threads: Th
     assert flight._queues == {}
 
 
+def test_only_a_real_wait_takes_place_in_the_context_that_is_given(
+    flight: Flight, threads: Threads
+) -> None:
+    events: list[str] = []
+
+    @contextlib.contextmanager
+    def pausing() -> Iterator[None]:
+        events.append("pause")
+        yield
+        events.append("go on")
+
+    assert flight.acquire(key(1), NONE, pausing)
+    assert events == []
+    threads.start("waiter", lambda: flight.acquire(key(1), NONE, pausing))
+    until(is_waiting(flight))
+    assert events == ["pause"]
+    flight.release(key(1))
+    assert threads.join() == {"waiter": True}
+    assert events == ["pause", "go on"]
+
+
 def test_releasing_what_is_not_held_frees_nothing(flight: Flight, tmp_path: Path) -> None:
     assert flight.acquire(key(1), NONE)
     other = open_flight(tmp_path, "f" * 16)
@@ -693,16 +714,18 @@ def test_a_circle_of_processes_through_a_wait_for_a_future_is_broken(
 
 
 @pytest.mark.slow
-def test_a_circle_of_threads_of_two_processes_is_broken(tmp_path: Path, locks: str) -> None:
+def test_a_circle_of_threads_of_two_processes_is_broken(
+    tmp_path: Path, locks: str, threads: Threads
+) -> None:
     """Here 1 waits for 2 and 3 for 4; the other process has 2 and 4, and waits for 3 and 1."""
     flight = open_flight(tmp_path, "f" * 16)
-    assert flight.acquire(key(1), NONE)
-    assert flight.acquire(key(3), NONE)
     others = [Process(tmp_path, locks, CIRCLE, 2, 3), Process(tmp_path, locks, CIRCLE, 4, 1)]
     assert [other.hear() for other in others] == ["holds"] * 2
-    threads = Threads()
+    barrier = threading.Barrier(3)
 
     def body(mine: int, wanted: int) -> bool:
+        assert flight.acquire(key(mine), NONE)
+        barrier.wait(LIMIT)
         got = flight.acquire(key(wanted), keys(mine))
         if got:
             flight.release(key(wanted))
@@ -711,6 +734,7 @@ def test_a_circle_of_threads_of_two_processes_is_broken(tmp_path: Path, locks: s
 
     threads.start("1", lambda: body(1, 2))
     threads.start("3", lambda: body(3, 4))
+    barrier.wait(LIMIT)
     for other in others:
         other.say()
     answers = [*threads.join().values(), *(other.hear() == "got True" for other in others)]

@@ -96,9 +96,10 @@ def test_a_header_without_buffers_is_an_object(objects: Objects) -> None:
 
 
 def test_buffers_of_any_item_size_are_stored_by_their_bytes(objects: Objects) -> None:
-    array = np.arange(6.0).reshape(2, 3)
-    oid = objects.put(HEADER, [memoryview(array)])
-    assert bytes(objects.open(oid).buffers[0]) == array.tobytes()
+    for array in (np.arange(6.0).reshape(2, 3), np.zeros((0, 3))):
+        data: Any = array
+        oid = objects.put(HEADER, [memoryview(data), Chunked(array.nbytes, lambda: [data])])  # noqa: B023
+        assert [bytes(one) for one in objects.open(oid).buffers] == [array.tobytes()] * 2
 
 
 def test_a_buffer_may_be_made_while_it_is_written(objects: Objects) -> None:
@@ -261,6 +262,8 @@ def object_bytes(header: list[Any], front: bytes | None = None) -> bytes:
         object_bytes(["c", "t", None, [], []]) + b"more",
         object_bytes([], struct.pack("<8sHHI32s", b"\x89TLOBJ\r\n", 1, 0, 2**31, b"")),
         object_bytes([])[:-1] + b"\xdd\xff\xff\xff\xff",
+        object_bytes([[]], struct.pack("<8sHHI32s", b"\x89TLOBJ\r\n", 1, 0, 30_000, b""))[:-2]
+        + b"\xdd\x00\x00\x10\x00" * 6_000,
     ],
 )
 def test_a_file_with_the_right_name_and_a_senseless_content_is_corrupt(

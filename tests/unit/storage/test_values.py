@@ -145,6 +145,19 @@ def test_what_was_found_damaged_is_written_again(bench: Bench) -> None:
             assert digest(bench.opened().get(healed)) == digest(value)
 
 
+def test_all_damaged_parts_of_a_value_are_healed_at_once(bench: Bench) -> None:
+    value = (np.arange(20_000), LARGE, [np.ones(20_000)])
+    ref = bench.put(value)
+    for file in [path for path in (bench.root / "objects").rglob("*") if path.is_file()]:
+        content = bytearray(file.read_bytes())
+        content[-1] ^= 1
+        file.write_bytes(content)
+    bench.values = bench.opened()
+    with pytest.raises(CorruptObject):
+        bench.values.get(ref)
+    assert digest(bench.values.get(bench.put(value))) == digest(value)
+
+
 def test_a_value_that_did_not_decode_is_stored_in_a_form_that_does(bench: Bench) -> None:
     ref = bench.put(LARGE)._replace(codec="a codec of the past")
     bench.recorded[ref.digest] = ref
