@@ -43,5 +43,5 @@ def main(works: dict[str, Callable[[Path], Callable[[], object]]]) -> None:
         import pstats
 
         profiler.disable()
-        pstats.Stats(profiler, stream=sys.stderr).sort_stats("tottime").print_stats(30)
+        pstats.Stats(profiler, stream=sys.stderr).strip_dirs().sort_stats("tottime").print_stats(30)
     print(json.dumps({"seconds": seconds, "answer": answer}))

@@ -114,26 +114,16 @@ class Closure:
         """The code version now; None if the closure must be walked again (HOT)."""
         if not self._guards.hold():
             return None
+        current = self.current
         if not self.data:
-            return self.current
-        state = self.state()
-        if state is not None and state != self.current.state:
-            self.current = self._version(state)
-        return None if state is None else self.current
-
-    def state(self) -> State | None:
-        """The digests of the mutable values now; None where there is other code in one of them."""
-        found: list[bytes] = []
-        for data, before in zip(self.data, self.current.state, strict=True):
-            tokens = _Tokens(self._tokens, self._foreign)
-            try:
-                now = self._timed_digest(data, tokens)
-            except (UnhashableArgument, Unresolved):
-                return None
-            if now != before and (tokens.are_met or self._nodes[data.node].edges):
-                return None
-            found.append(now)
-        return tuple(found)
+            return current
+        state = self._state(current.state)
+        if state == current.state:
+            return current
+        if state is None:
+            return None
+        self.current = version = self._version(state)
+        return version
 
     def parts(self, state: State) -> tuple[Part, ...]:
         """Everything that counted for the code version of that state."""
@@ -141,9 +131,11 @@ class Closure:
 
     def changes(self, state: State) -> dict[str, bytes]:
         """Names of what has changed since that state, with the digests that they have now."""
-        now = {data.name: self._digest(data) for data in self.data}
-        before = {data.name: own for data, own in zip(self.data, state, strict=True)}
-        changed = {name: own for name, own in now.items() if own != before[name]}
+        tokens = _Tokens(self._tokens, self._foreign)
+        now = [(data.name, self._digest(data, tokens)) for data in self.data]
+        changed = {
+            name: own for (name, own), before in zip(now, state, strict=True) if own != before
+        }
         if not self._guards.hold():
             for name, expected, found in self._guards.rebound():
                 own = _digest_or_none(found)
@@ -151,16 +143,25 @@ class Closure:
                     changed[name] = own or b""
         return changed
 
-    def _digest(self, data: Data) -> bytes:
+    def _state(self, last: State) -> State | None:
+        """The digests of the mutable values now; None where there is other code in one of them."""
+        tokens = _Tokens(self._tokens, self._foreign)
+        found: list[bytes] = []
+        for data, before in zip(self.data, last, strict=True):
+            tokens.are_met = False
+            now = self._digest(data, tokens)
+            if now != before and (not now or tokens.are_met or self._nodes[data.node].edges):
+                return None
+            found.append(now)
+        return tuple(found)
+
+    def _digest(self, data: Data, tokens: _Tokens) -> bytes:
         """The digest of a mutable value now; empty where it has none any more."""
+        began = time.perf_counter()
         try:
-            return self._timed_digest(data, _Tokens(self._tokens, self._foreign))
+            now = digest(data.value, data.name, tokens)
         except (UnhashableArgument, Unresolved):
             return b""
-
-    def _timed_digest(self, data: Data, tokens: _Tokens) -> bytes:
-        began = time.perf_counter()
-        now = digest(data.value, data.name, tokens)
         took = time.perf_counter() - began
         if took > SLOW_DATA and data.name not in _Kept.warned:
             _measure_again(data, tokens)

@@ -37,10 +37,12 @@ def _array(value: Any, code: Code) -> Parts:
     numpy: Any = sys.modules["numpy"]
     if kind is numpy.ndarray or kind is numpy.memmap:
         return "numpy.ndarray", *_content(value)
-    is_own = kind in (numpy.matrix, numpy.recarray) or code(kind) is not None
-    source = None if is_own else origin(kind.__module__)
-    plain = value.view(numpy.ndarray)
-    return "numpy.ndarray", *_content(plain), kind, getattr(value, "__dict__", None) or None, source
+    content = _content(value.view(numpy.ndarray))
+    own = getattr(value, "__dict__", None) or None
+    if kind is numpy.matrix or kind is numpy.recarray:
+        return f"numpy.{kind.__name__}", *content, own
+    source = origin(kind.__module__) if code(kind) is None else None
+    return "numpy.ndarray", *content, kind, own, source
 
 
 @LIBRARY.form("numpy.ma:MaskedArray", family=True)
@@ -53,9 +55,9 @@ def _masked(value: Any, _: Code) -> Parts:
     fill = numpy.asarray(fill, dtype=value.dtype)
     mask = numpy.ma.getmaskarray(value)
     own = {name: part for name, part in vars(value).items() if name not in _OF_MASKED}
-    info = value._optinfo or None
-    plain = value.view(numpy.ndarray)
-    return "numpy.ma.MaskedArray", type(value), plain, mask, fill, own or None, info
+    rest = value._optinfo or None, own or None
+    kind = None if type(value) is numpy.ma.MaskedArray else type(value)
+    return "numpy.ma.MaskedArray", value.view(numpy.ndarray), mask, fill, *rest, kind
 
 
 @LIBRARY.form("numpy:generic", family=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from types import CodeType
 from typing import ClassVar, NamedTuple
 
@@ -54,8 +53,7 @@ class Reference(NamedTuple):
     """`read`, or how it is only written to. What is called or assigned ends the chain."""
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
+class Facts(NamedTuple):
     """What a code object alone says, whatever its names are bound to."""
 
     digest: bytes

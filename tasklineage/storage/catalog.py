@@ -16,7 +16,7 @@ from pathlib import Path
 from tasklineage.errors import CorruptObject, MissingObject
 from tasklineage.storage import selections
 from tasklineage.storage.frames import Location
-from tasklineage.storage.ingest import ARGUMENT, HIT, OUTPUT
+from tasklineage.storage.ingest import ARGUMENT, HIT, OUTPUT, from_sql
 from tasklineage.storage.journal import Journal
 from tasklineage.storage.records import CAUGHT, DONE, FAILED, TIMEOUT, CallEnd, Ref
 from tasklineage.storage.selections import (
@@ -184,8 +184,8 @@ class Catalog:
 
     def call_tasks(self) -> list[str]:
         """The names of all tasks that were called, in alphabetical order."""
-        rows = self._upkeep.ask(lambda tables: tables.all("SELECT name FROM tasks ORDER BY name"))
-        return [name for (name,) in rows]
+        rows = self._upkeep.ask(lambda tables: tables.all("SELECT name FROM tasks"))
+        return sorted(from_sql(name) for (name,) in rows)
 
     # What the store looks up.
 

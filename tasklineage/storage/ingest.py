@@ -7,6 +7,7 @@ whoever owns the tables supplies.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeAlias
@@ -93,21 +94,22 @@ class Rows:
     def calls(self) -> list[Row]:
         """A row for each call, in the order of their ids."""
         for payload, place in (*self._begun.values(), *self._begun_again):
-            try:
+            with contextlib.suppress(ValueError, TypeError):
                 begun: CallBegin = decode(KIND_OF[CallBegin], payload)
-            except ValueError:
-                continue
-            self._keep(
-                (
-                    begun.id, self._runs[begun.run], begun.parent, self._tasks[begun.task],
-                    begun.key, begun.started, None, RUNNING, None, *place,
-                )
-            )  # fmt: skip
+                self._keep(
+                    (
+                        begun.id, self._runs[begun.run], begun.parent,
+                        self._tasks[begun.task], begun.key, begun.started, None, RUNNING, None,
+                        *place,
+                    )
+                )  # fmt: skip
         self._begun, self._begun_again = {}, []
         return [self._calls[id] for id in sorted(self._calls)]
 
     def _keep(self, row: Row) -> None:
         """Of all rows of one call the newest end stays, else the newest begin."""
+        if type(row[0]) is not bytes:
+            raise TypeError("not an id: nobody here wrote this record")
         known = self._calls.get(row[0])
         if known is None or _age(known) <= _age(row):
             self._calls[row[0]] = row
@@ -124,24 +126,28 @@ class Rows:
         fields = _unpack(payload, use_list=False, strict_map_key=False)
         if len(fields) < _END_FIELDS:
             fields = CallEnd(*fields)
-        id, run, parent, task, code, key, started, _, status, ended, memo = fields[:11]
-        output, arguments, edges = fields[11:14]
-        self._begun.pop(id, None)
+        (
+            id, run, parent, task, code, key, started, _, status, ended, memo, output, arguments,
+            edges,
+        ) = fields[:14]  # fmt: skip
+        segment, offset, length = place
         row = (
             id, self._runs[run], parent, self._tasks[task], key, started, ended, status, None,
-            *place,
+            segment, offset, length,
         )  # fmt: skip
-        if id in self._calls:
+        self._begun.pop(id, None)
+        if id in self._calls or type(id) is not bytes:
             self._keep(row)
         else:
             self._calls[id] = row
         if memo:
-            self.memos.append((code, key, ended, *place))
+            self.memos.append((code, key, ended, segment, offset, length))
         uses = self.uses
-        if output is not None:
+        if output is not None and output[0]:
             uses.append((output[0], OUTPUT, id))
         for argument in arguments:
-            uses.append((argument[1][0], ARGUMENT, id))
+            if argument[1][0]:
+                uses.append((argument[1][0], ARGUMENT, id))
         for edge in edges:
             if len(edge) > 3 and edge[3]:
                 uses.append((edge[3], ARGUMENT, id))
@@ -150,16 +156,19 @@ class Rows:
         id, run, parent, task, key, producer, at = _unpack(
             payload, use_list=False, strict_map_key=False
         )[:7]
-        self._calls[id] = (
-            id, self._runs[run], parent, self._tasks[task], key, at, at, HIT, producer, *place,
-        )  # fmt: skip
+        self._keep(
+            (id, self._runs[run], parent, self._tasks[task], key, at, at, HIT, producer, *place)
+        )
 
     def _run_begin(self, payload: bytes, place: Place) -> None:
         run: RunBegin = decode(KIND_OF[RunBegin], payload)
         number = self._runs[run.id]
         self.run_begins.append(
-            (run.name, run.parent, run.namespace, run.user, run.host, run.started, *place, number)
-        )
+            (
+                as_sql(run.name), run.parent, as_sql(run.namespace), as_sql(run.user),
+                as_sql(run.host), run.started, *place, number,
+            )
+        )  # fmt: skip
         self._tag(number, run.tags, run.started, present=True)
 
     def _run_end(self, payload: bytes, place: Place) -> None:
@@ -173,7 +182,7 @@ class Rows:
         self._tag(number, tags.added, tags.at, present=True)
 
     def _tag(self, run: int, tags: tuple[str, ...], at: float, *, present: bool) -> None:
-        self.tags.extend((run, tag, at, rank, present) for rank, tag in enumerate(tags))
+        self.tags.extend((run, as_sql(tag), at, rank, present) for rank, tag in enumerate(tags))
 
     def _code(self, payload: bytes, place: Place) -> None:
         code: Code = decode(KIND_OF[Code], payload)
@@ -186,6 +195,22 @@ class Rows:
     def _forget(self, payload: bytes, place: Place) -> None:
         forget: Forget = decode(KIND_OF[Forget], payload)
         self.forgotten.append((forget.key, forget.at))
+
+
+def as_sql(text: str) -> str | bytes:
+    """The text as SQLite takes it: a blob where it is not Unicode, as an undecodable file name."""
+    if text.isascii():
+        return text
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "surrogatepass")
+    return text
+
+
+def from_sql(stored: str | bytes) -> str:
+    """The text that `as_sql` was given."""
+    return stored if isinstance(stored, str) else stored.decode("utf-8", "surrogatepass")
 
 
 def _age(row: Row) -> tuple[float, float, int]:

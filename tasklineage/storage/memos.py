@@ -68,6 +68,19 @@ class Memos:
         if self._forgotten and memo[0] < self._forgotten.get(key, 0.0):
             self.newest.pop(key, None)
 
+    def add_all(self, memos: Sequence[tuple[bytes, float, Location]]) -> None:
+        """As `add`, of many, most of which have keys that are new."""
+        newest, add, damaged = self.newest, self.add, self._damaged
+        for key, ended, location in memos:
+            if key in newest or damaged:
+                add(key, ended, location)
+            else:
+                newest[key] = (ended, location)
+        if self._forgotten:  # looked at last: somebody may have forgotten a key meanwhile
+            for key, _, _ in memos:
+                if key in self._forgotten:
+                    self.forget(key, self._forgotten[key])
+
     def forget(self, key: bytes, at: float) -> None:
         """Memos of that key that ended before `at` do not answer."""
         self._forgotten[key] = max(at, self._forgotten.get(key, at))
@@ -113,7 +126,6 @@ class Memos:
             if code in self._large:
                 found = self._catalog.memos_of(code, keys, self._beyond)
                 rows = [row for some in found.values() for row in some]
-            for row in rows:
-                self.add(*row)
+            self.add_all(rows)
             if code not in self._large:
                 self.loaded.add(code)

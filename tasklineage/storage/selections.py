@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from tasklineage.storage.frames import Location
-from tasklineage.storage.ingest import ARGUMENT, HIT, OUTPUT
+from tasklineage.storage.ingest import ARGUMENT, HIT, OUTPUT, as_sql, from_sql
 from tasklineage.storage.records import DONE, CallEnd, Ref
 from tasklineage.storage.tables import ORDINARY, Tables
 
@@ -85,7 +85,7 @@ class Where:
 
     def add(self, condition: str, *values: Any) -> None:
         self._conditions.append(condition)
-        self.values += values
+        self.values += [as_sql(v) if isinstance(v, str) else v for v in values]
 
     def equal(self, column: str, value: Any) -> None:
         if value is not None:
@@ -136,17 +136,7 @@ def runs(tables: Tables, where: Where, limit: int | None, offset: int) -> list[R
                 segment, offset, length, end_segment, end_offset, end_length, n
                 FROM runs {where.clause()} ORDER BY id DESC LIMIT ? OFFSET ?"""
     rows = tables.all(query, (*where.values, limited(limit), offset))
-    return [
-        RunRow._make(
-            (
-                *row[:9],
-                tables.location(*row[9:12]),
-                None if row[12] is None else tables.location(*row[12:15]),
-                tables.tags(row[15]),
-            )
-        )
-        for row in rows
-    ]
+    return [_run_row(tables, row) for row in rows]
 
 
 def calls(
@@ -158,7 +148,10 @@ def calls(
                 segment, offset, length
                 FROM calls {where.clause()} ORDER BY id {order} LIMIT ? OFFSET ?"""
     rows = tables.all(query, (*where.values, limited(limit), offset))
-    return [CallRow._make((*row[:9], tables.location(*row[9:]))) for row in rows]
+    return [
+        CallRow._make((*row[:3], from_sql(row[3]), *row[4:9], tables.location(*row[9:])))
+        for row in rows
+    ]
 
 
 def memos(tables: Tables, code: bytes, limit: int) -> list[MemoRow]:
@@ -188,6 +181,15 @@ def _memo_rows(tables: Tables, rows: list[Any]) -> list[MemoRow]:
         _new(MemoRow, (key, ended, _new(Location, (*segments[segment], offset, length))))
         for key, ended, segment, offset, length in rows
     ]
+
+
+def _run_row(tables: Tables, row: tuple[Any, ...]) -> RunRow:
+    id, name, parent, namespace, user, host, started, status, ended = row[:9]
+    end = None if row[12] is None else tables.location(*row[12:15])
+    return RunRow(
+        id, from_sql(name), parent, from_sql(namespace), from_sql(user), from_sql(host), started,
+        status, ended, tables.location(*row[9:12]), end, tables.tags(row[15]),
+    )  # fmt: skip
 
 
 def located(tables: Tables, table: str, digest: bytes) -> list[Location]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from tasklineage.storage import journal
 from tasklineage.storage.frames import Location
-from tasklineage.storage.ingest import Row, Rows
+from tasklineage.storage.ingest import Row, Rows, as_sql, from_sql
 
 if TYPE_CHECKING:
     import sqlite3
@@ -122,12 +122,13 @@ class Tables:
     def tasks(self, name: str) -> list[int]:
         """The numbers of the tasks of that full name, or with that as its last part."""
         query = "SELECT n FROM tasks WHERE name = ? OR substr(name, -length(?)) = ?"
-        return [n for (n,) in self.all(query, (name, f".{name}", f".{name}"))]
+        whole, last = as_sql(name), as_sql(f".{name}")
+        return [n for (n,) in self.all(query, (whole, last, last))]
 
     def tags(self, run: int) -> tuple[str, ...]:
         """The tags of the run of that number, in the order in which they were added."""
         query = "SELECT tag FROM tags WHERE run = ? AND present ORDER BY at, rank"
-        return tuple(tag for (tag,) in self.all(query, (run,)))
+        return tuple(from_sql(tag) for (tag,) in self.all(query, (run,)))
 
     def one(self, query: str, values: Iterable[Any] = ()) -> Any:
         """The first row, or None."""
@@ -189,8 +190,10 @@ class Tables:
         )
 
     def _insert(self, rows: Rows) -> None:
-        self.connection.executemany(_BEGIN_RUN, rows.run_begins)
-        self.connection.executemany(_END_RUN, rows.run_ends)
+        for begin in rows.run_begins:
+            self._tried(_BEGIN_RUN, begin)
+        for end in rows.run_ends:
+            self._tried(_END_RUN, end)
         self._add("tags", rows.tags, _LATEST_TAG)
         self._add("calls", rows.calls(), _END_WINS)
         self._add("uses", rows.uses)
@@ -209,7 +212,19 @@ class Tables:
             some = rows[start : start + _MANY]
             values = ",".join([one] * len(some))
             query = f"{verb} INTO {table} VALUES {values} {conflict}"
-            self.connection.execute(query, tuple(chain.from_iterable(some)))
+            if not self._tried(query, tuple(chain.from_iterable(some))):
+                for row in some:
+                    self._tried(f"{verb} INTO {table} VALUES {one} {conflict}", row)
+
+    def _tried(self, query: str, values: Row) -> bool:
+        """Whether the values are such as SQLite takes; then the query is executed."""
+        import sqlite3
+
+        try:
+            self.connection.execute(query, values)
+        except (sqlite3.ProgrammingError, sqlite3.InterfaceError, OverflowError, UnicodeError):
+            return False
+        return True
 
 
 class _Numbers(dict[K, int]):
@@ -223,7 +238,8 @@ class _Numbers(dict[K, int]):
         self._add = f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({places})"
 
     def __missing__(self, name: K) -> int:
-        values = name if isinstance(name, tuple) else (name,)
+        parts: tuple[Any, ...] = name if isinstance(name, tuple) else (name,)
+        values = tuple(as_sql(part) if isinstance(part, str) else part for part in parts)
         row = self._connection.execute(self._find, values).fetchone()
         if row is None:
             self._connection.execute(self._add, values)

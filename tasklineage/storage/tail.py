@@ -115,11 +115,6 @@ class Tail:
     def after_fork(self) -> None:
         """In a forked child: what was indexed stays good."""
 
-    @property
-    def is_open(self) -> bool:
-        """Whether the journal has been read."""
-        return self._cursor is not None
-
     def open(self) -> None:
         """Read what the catalog does not have, if that has not been done yet."""
         if self._cursor is None:
@@ -205,20 +200,18 @@ class Tail:
     def _index(self, batches: Iterable[Batch], most: int | None = None) -> int:
         """How many records were indexed: all, or just more than `most`."""
         count = 0
-        add = self.memos.add
         for writer, seq, frames, _ in batches:
+            memos: list[tuple[bytes, float, Location]] = []
             for offset, length, kind, payload in frames:
-                if kind == _ENDED:
-                    found = _end(payload)
-                    if found is None:
-                        self._add(kind, payload, _new(Location, (writer, seq, offset, length)))
-                    else:
-                        key, ended, memo = found.groups()
-                        if memo == b"\xc3":
-                            location = _new(Location, (writer, seq, offset, length))
-                            add(key, _seconds(ended)[0], location)
-                else:
+                found = _end(payload) if kind == _ENDED else None
+                if found is None:
                     self._add(kind, payload, Location(writer, seq, offset, length))
+                    continue
+                key, ended, flag = found.groups()
+                if flag == b"\xc3":
+                    location = _new(Location, (writer, seq, offset, length))
+                    memos.append((key, _seconds(ended)[0], location))
+            self.memos.add_all(memos)
             count += len(frames)
             if most is not None and count > most:
                 break

@@ -7,31 +7,22 @@ ever changed together with `tasklineage.key.digest.SCHEME`.
 
 from __future__ import annotations
 
-import array
 import collections
 import dataclasses
-import datetime
-import decimal
 import enum
-import fractions
-import functools
 import importlib
 import json
-import math
-import operator
-import pathlib
-import random
-import re
-import string
 import sys
 import types
-import typing
-import uuid
-import zoneinfo
 from pathlib import Path
 from typing import Any
 
 GOLDEN = Path(__file__).with_name("digests.json")
+MODULES = (
+    "array collections datetime decimal fractions functools json math operator pathlib random re "
+    "string types typing uuid zoneinfo"
+).split()
+"""What expressions refer to, beside the definitions below and the libraries of their group."""
 
 
 class Colour(enum.Enum):
@@ -77,7 +68,7 @@ class Chosen(frozenset[Any]):
     """A set of the project."""
 
 
-Named = collections.namedtuple("Named", "a b")  # noqa: PYI024  # as people write it
+Named = collections.namedtuple("Named", "a b")
 
 
 def slotted() -> Slotted:
@@ -120,7 +111,8 @@ def code(thing: Any) -> bytes | None:
 
 def namespace(group: str) -> dict[str, Any] | None:
     """What the expressions of a group refer to; None where a library is absent."""
-    found: dict[str, Any] = dict(globals())
+    found: dict[str, Any] = {name: importlib.import_module(name) for name in MODULES}
+    found.update(globals())
     for name, library in {"np": "numpy", "pd": "pandas"}.items():
         if library in group.split():
             try:
@@ -153,6 +145,3 @@ def stand_alone() -> None:
 if __name__ == "__main__":
     stand_alone()
     print(json.dumps(current(json.loads(GOLDEN.read_text("utf-8")))))
-
-_USED = (array, decimal, fractions, functools, math, operator, pathlib, random, re, string)
-_USED_TOO = (datetime, typing, uuid, zoneinfo)

@@ -142,7 +142,8 @@ def test_quiet_captures_only(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_a_huge_text_is_cut_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "stdout", io.StringIO())
+    shown = io.StringIO()
+    monkeypatch.setattr(sys, "stdout", shown)
     monkeypatch.setattr(capture, "LIMIT", 1000)
     with call() as captured:
         for _ in range(10):
@@ -151,7 +152,7 @@ def test_a_huge_text_is_cut_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None
     assert text.startswith("x" * 1000 + "\n[tasklineage: ")
     assert "1000 characters" in text
     assert len(text) < 1200
-    assert len(sys.stdout.getvalue()) == 3000  # type: ignore[attr-defined]
+    assert len(shown.getvalue()) == 3000
 
 
 def test_a_text_of_just_the_limit_is_whole(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -426,9 +427,10 @@ def test_attributes_are_set_on_the_original(monkeypatch: pytest.MonkeyPatch) -> 
     mine = Tee(io.StringIO())
     monkeypatch.setattr(sys, "stdout", mine)
     with call():
-        sys.stdout.stream = "changed"  # type: ignore[attr-defined]
+        proxy: Any = sys.stdout
+        proxy.stream = "changed"
         with pytest.raises(AttributeError):
-            _ = sys.stdout.nothing  # type: ignore[attr-defined]
+            _ = proxy.nothing
     assert mine.stream == "changed"
 
 
@@ -598,20 +600,19 @@ def test_another_wrapper_of_the_handlers_is_respected(logger: logging.Logger) ->
 
         return wrapper
 
-    original = logging.Logger.callHandlers
+    loggers: Any = logging.Logger
+    original = loggers.callHandlers
     logger.addHandler(logging.NullHandler())
     try:
-        logging.Logger.callHandlers = wrapped(original)  # type: ignore[method-assign]
+        loggers.callHandlers = wrapped(original)
         with call() as captured:
             logger.warning("one")
-            logging.Logger.callHandlers = wrapped(  # type: ignore[method-assign]
-                logging.Logger.callHandlers
-            )
+            loggers.callHandlers = wrapped(loggers.callHandlers)
             logger.warning("two")
         with call() as again:
             logger.warning("three")
     finally:
-        logging.Logger.callHandlers = original  # type: ignore[method-assign]
+        loggers.callHandlers = original
     assert seen == ["one", "two", "two", "three", "three"]
     assert captured.stderr().count("\n") == 2
     assert again.stderr() == "WARNING:test_capture:three\n"

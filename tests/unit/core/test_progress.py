@@ -63,7 +63,7 @@ class Terminal(io.StringIO):
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(drawing.time, "monotonic", clock)
+    monkeypatch.setattr("tasklineage.core.progress.time.monotonic", clock)
     return clock
 
 
@@ -76,7 +76,8 @@ def settings(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(drawing, "_terminal", TerminalScreen())
     monkeypatch.setattr(drawing, "_notebook", NotebookScreen())
     yield
-    held, _ = list(capture._flight.calls), capture._flight.calls.clear()
+    held = list(capture._flight.calls)
+    capture._flight.calls.clear()
     capture._flight.restore()
     assert not held
 
@@ -211,7 +212,7 @@ def test_it_draws_ten_times_a_second_at_most(terminal: Terminal, clock: Clock) -
         writes += bool(text)
         return len(text)
 
-    terminal.write = write  # type: ignore[method-assign, assignment]
+    terminal.write = write  # type: ignore[method-assign]
     for i in range(20_000):
         clock.now += 0.0005
         bar.update(i, 0, i, 0)

@@ -268,7 +268,7 @@ def test_a_coroutine_lends_the_slot_of_its_loop(one: Threads) -> None:
         return child.result()
 
     async def several() -> list[int]:
-        return await asyncio.gather(awaits(), awaits(), awaits())
+        return list(await asyncio.gather(awaits(), awaits(), awaits()))
 
     work = one.submit(lambda: asyncio.run(several()))
     assert work.result(PATIENCE) == [36, 36, 36]
@@ -349,20 +349,20 @@ def test_a_worker_that_cannot_be_replaced_runs_all_that_it_waits_for(
 
 def test_a_worker_that_cannot_be_replaced_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     def waits() -> str:
-        one.submit(partial(square, 2))
+        pool.submit(partial(square, 2))
         monkeypatch.setattr(threading.Thread, "start", no_start)
         try:
-            with one.blocked():
+            with pool.blocked():
                 return "waited"
         except RuntimeError as error:
             return str(error)
         finally:
             monkeypatch.undo()
 
-    with Threads(1) as one:
-        assert "could start no thread" in one.submit(waits).result(PATIENCE)
-        one.drain()
-        assert one.statistics().running == 0
+    with Threads(1) as pool:
+        assert "could start no thread" in pool.submit(waits).result(PATIENCE)
+        pool.drain()
+        assert pool.statistics().running == 0
 
 
 # Ctrl-C

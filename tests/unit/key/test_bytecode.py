@@ -69,6 +69,55 @@ def test_formatting_comments_docstrings_and_annotations_do_not_count(module: Mod
     assert [b.co_qualname for b, a in pairs if body_digest(b) != body_digest(a)] == []
 
 
+class _Edit(ast.NodeTransformer):
+    """Changes the constant, attribute, operator or comparison of a given number."""
+
+    def __init__(self, number: int) -> None:
+        self.left = number
+
+    def visit_arguments(self, node: ast.arguments) -> ast.AST:
+        return node  # defaults are not in the code object
+
+    def visit_While(self, node: ast.While) -> ast.AST:
+        node.body = [self.visit(statement) for statement in node.body]
+        return node  # `while 1` and `while "changed"` are the same
+
+    def generic_visit(self, node: ast.AST) -> ast.AST:
+        super().generic_visit(node)
+        change = {
+            ast.Constant: lambda n: setattr(n, "value", "changed"),
+            ast.Attribute: lambda n: setattr(n, "attr", f"{n.attr}_changed"),
+            ast.BinOp: lambda n: setattr(n, "op", ast.MatMult()),
+            ast.Compare: lambda n: n.ops.__setitem__(0, ast.GtE()),
+            ast.Raise: lambda n: setattr(n, "exc", ast.Name("changed", ast.Load())),
+        }.get(type(node))
+        if change is not None:
+            self.left -= 1
+            if self.left == 0:
+                change(node)
+        return node
+
+
+@pytest.mark.filterwarnings("ignore::SyntaxWarning")
+def test_edits_of_a_function_count() -> None:
+    tree = ast.parse(inspect.getsource(json.decoder))
+    texts = [
+        ast.unparse(_Bare().visit(n)) for n in ast.walk(tree) if isinstance(n, ast.FunctionDef)
+    ]
+    compared = 0
+    for text in texts:
+        before = next(functions(compile(text, "before", "exec")))
+        for number in range(1, 15):
+            edit = _Edit(number)
+            edited = edit.visit(ast.parse(text))
+            code = compile(ast.fix_missing_locations(edited), "after", "exec")
+            if edit.left <= 0 and ast.unparse(edited) != text:
+                compared += 1
+                after = next(functions(code))
+                assert body_digest(before) != body_digest(after), ast.unparse(edited)
+    assert compared > 50
+
+
 @pytest.mark.parametrize("module", MODULES, ids=lambda m: m.__name__)
 def test_names_and_constants_are_those_that_dis_shows(module: ModuleType) -> None:
     for code in functions(compiled(module)):

@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 
+from tasklineage.key import closure
 from tasklineage.key import code_version as module
 from tasklineage.key.code_version import (
     CodeVersion,
@@ -591,6 +592,20 @@ def test_many_threads_see_one_version(project: Project) -> None:
         thread.join()
     assert len(found) == 8
     assert len(set(found)) == 1
+
+
+def test_what_cannot_be_read_is_never_a_hit(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    main = project.load("class A: pass\n@task\ndef run(x): return A")
+
+    def broken(*args: Any, **options: Any) -> None:
+        raise ZeroDivisionError("no parts")
+
+    monkeypatch.setattr(closure, "class_parts", broken)
+    first, second = code_version(main.run), code_version(main.run)
+    assert first.digest != second.digest
+    assert "ZeroDivisionError" in second.untracked[0]
 
 
 def test_a_class_that_holds_itself_is_no_endless_walk(project: Project) -> None:

@@ -296,6 +296,34 @@ def test_tasks_are_listed_by_name(journal: Journal, catalog: Catalog) -> None:
     assert catalog.call_tasks() == ["a.z", "b.b"]
 
 
+def test_names_that_are_not_unicode_are_kept(journal: Journal, catalog: Catalog) -> None:
+    """As the names of files that are no text: Python makes lone surrogates of their bytes."""
+    history = History()
+    odd = "caf\udce9"
+    run = history.run(odd, namespace=odd, user=odd, host=odd, tags=(odd,))
+    journal.append([run, *history.call(run, f"pkg.{odd}"), *history.call(run, "pkg.\u00e9")])
+    (row,) = catalog.find_runs(name=odd, namespace=odd, tags=(odd,))
+    assert row[:6] == run[:6]
+    assert row.tags == (odd,)
+    assert [row.task for row in catalog.find_calls(task=f"pkg.{odd}")] == [f"pkg.{odd}"]
+    assert [row.task for row in catalog.find_calls(task="\u00e9")] == ["pkg.\u00e9"]
+    assert catalog.call_tasks() == [f"pkg.{odd}", "pkg.\u00e9"]
+
+
+def test_a_value_that_sqlite_does_not_take_costs_its_own_row_only() -> None:
+    made, history = tables(), History()
+    run = history.run()
+    calls = [history.call(run)[1] for _ in range(5)]
+    odd = calls[2]._replace(key={"a": 1}), run._replace(id=history.id(), started=2**63)
+    records = [run, odd[1], *calls[:2], odd[0], *calls[3:]]
+    frames = [(n * 500, 500, KIND_OF[type(r)], encode(r)) for n, r in enumerate(records)]
+    made.ingest([Batch("a" * 16, 1, frames, 9000)])
+    assert {id for (id,) in made.all("SELECT id FROM calls")} == {
+        call.id for call in calls if call is not calls[2]
+    }
+    assert made.all("SELECT id FROM runs WHERE started IS NOT NULL") == [(run.id,)]
+
+
 # The same, however it came about.
 
 
@@ -572,6 +600,31 @@ def test_a_failed_write_leaves_the_answers_right(
     monkeypatch.setattr(Tables, "set_seal", set_seal)
     assert catalog.save()
     assert len(said_by_file(tmp_path)["runs"]) == 3
+
+
+def test_a_file_that_cannot_be_read_while_it_is_asked_is_left_for_memory(
+    journal: Journal, catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal.append(some_history())
+    catalog.sync()
+    beyond = catalog.known()[0]
+    everything, failures = Tables.all, [0]
+
+    def busy(self: Tables, query: str, values: Sequence[Any] = ()) -> list[Any]:
+        if failures[0] and "FROM segments" not in query and "FROM finished" not in query:
+            failures[0] -= 1
+            error = sqlite3.OperationalError("database is locked")
+            error.sqlite_errorcode = sqlite3.SQLITE_BUSY
+            raise error
+        return everything(self, query, values)
+
+    monkeypatch.setattr(Tables, "all", busy)
+    for count in (1, 2):
+        failures[0] = count
+        assert len(catalog.find_calls()) == 5
+        failures[0] = count
+        assert len(catalog.memos(digest_of("pkg.train"), 10, beyond)) == 1
+    assert not failures[0]
 
 
 def test_a_crash_between_commit_and_seal_costs_nothing_but_time(

@@ -375,7 +375,7 @@ def test_records_in_another_form_than_ours_are_understood(
     end = history.call(run, output=inline(1))[1]
     packed = msgpack.packb([*end[:6], 3, [1, 2], "done", 4, True, end.output])
     assert tail._end(packed) is None
-    odd = msgpack.packb([*end[:5], {"a": 1}, 3, None, "done", "late", True, [1]])
+    odd = msgpack.packb([history.id(), *end[1:5], {"a": 1}, 3, None, "done", "late", True, [1]])
     store.journal.append_encoded(
         [(5, odd), (5, packed), (5, b"\xc1"), (7, b"\x90"), (9, b"\x92\x01\x02")]
     )
