@@ -140,7 +140,8 @@ class Call:
         self.position = position
         self.edges = edges
         """Origins known from Futures."""
-        self.plan = plan = task.plan() if first is None else first.plan
+        self.plan: Plan = task.plan() if first is None else first.plan
+        plan = self.plan
         self.code = plan.code
         self.bound: tuple[Any, ...] = plan.bind(*args, **kwargs)
         self.digests = plan.digests(self.bound, () if first is None else first.trailing)

@@ -237,6 +237,26 @@ def merge(
     return {**merged, **values}
 
 
+@overload
+async def amap(
+    task: Task[P, Coroutine[Any, Any, R]],
+    *iterables: Iterable[Any],
+    on_error: OnError = ...,
+    max_workers: int | None = ...,
+    max_items: int | None = ...,
+    executor: Any = ...,
+    **shared: Any,
+) -> list[R]: ...
+@overload
+async def amap(
+    task: Task[P, R] | BoundTask[P, R],
+    *iterables: Iterable[Any],
+    on_error: OnError = ...,
+    max_workers: int | None = ...,
+    max_items: int | None = ...,
+    executor: Any = ...,
+    **shared: Any,
+) -> list[R]: ...
 async def amap(
     task: Any,
     *iterables: Iterable[Any],

@@ -137,7 +137,7 @@ def _is_refreshed(
     """Whether the run executes this memo's task, or one below it, again."""
     if memo.started >= run.refresh_since:
         return False
-    if run.refresh is True:
-        return True
+    if isinstance(run.refresh, bool):
+        return run.refresh
     names = {task, *(name for name, _ in members)}
     return any(names_match(wanted, name) for wanted in run.refresh for name in names)

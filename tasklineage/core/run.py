@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import os
 import sys
 import threading
 import time
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 from tasklineage import config
@@ -185,7 +186,7 @@ def run(
     refresh: bool | str | Iterable[str] = (),
     durability: str | None = None,
     store_args: bool | None = None,
-) -> Iterator[Run]:
+) -> Generator[Run]:
     """A run: every call made in the block belongs to it.
 
     Parameters
@@ -299,11 +300,9 @@ def _checked_executor(executor: Any) -> Any:
 
 
 def _refresh(refresh: bool | str | Iterable[str]) -> Refresh:
-    if refresh is True:
-        return True
-    if not refresh:
-        return ()
-    return (refresh,) if isinstance(refresh, str) else tuple(refresh)  # type: ignore[arg-type]
+    if isinstance(refresh, bool):
+        return refresh or ()
+    return (refresh,) if isinstance(refresh, str) else tuple(refresh)
 
 
 def _is_clean_exit(error: BaseException) -> bool:
@@ -312,8 +311,7 @@ def _is_clean_exit(error: BaseException) -> bool:
 
 def _first_user_level() -> int:
     """The stack level of the first frame outside this package, for `warnings.warn`."""
-    level, frame = 1, sys._getframe(1)
+    level, frame = 0, inspect.currentframe()
     while frame is not None and frame.f_globals.get("__name__", "").startswith("tasklineage."):
-        frame = frame.f_back  # type: ignore[assignment]
-        level += 1
+        level, frame = level + 1, frame.f_back
     return level

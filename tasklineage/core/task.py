@@ -22,7 +22,7 @@ from tasklineage.executors.choose import executor_from
 from tasklineage.key.code_version import TaskLike, code_version
 
 P = ParamSpec("P")
-R = TypeVar("R")
+R = TypeVar("R", covariant=True)
 T = TypeVar("T")
 S = TypeVar("S")
 A = ParamSpec("A")
@@ -99,9 +99,10 @@ class Task(TaskLike, Generic[P, R]):
         if config.is_disabled():
             return self.__wrapped__(*args, **kwargs)
         try:
-            return engine.call(self, args, kwargs)
+            result: R = engine.call(self, args, kwargs)
         except BaseException as error:
             raise without_our_frames(error) from error.__cause__
+        return result
 
     @overload
     def submit(
@@ -426,9 +427,13 @@ def _exceptions(
     catch: type[BaseException] | Iterable[type[BaseException]],
 ) -> tuple[type[BaseException], ...]:
     classes = (catch,) if isinstance(catch, type) else tuple(catch)
-    if not all(isinstance(c, type) and issubclass(c, BaseException) for c in classes):
+    if not all(map(_is_exception_class, classes)):
         raise ConfigError(f"catch= takes exception classes, not {catch!r}")
     return classes
+
+
+def _is_exception_class(thing: Any) -> bool:
+    return isinstance(thing, type) and issubclass(thing, BaseException)
 
 
 def _name_of(function: Callable[..., Any]) -> str:

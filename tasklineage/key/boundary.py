@@ -47,7 +47,7 @@ def is_project_file(path: str) -> bool:
 
 def is_project_module(module: ModuleType) -> bool:
     """Whether a module belongs to the project; one that was made by hand does."""
-    space = vars(module)
+    space = getattr(module, "__dict__", {})
     file = space.get("__file__")
     if isinstance(file, str):
         return is_project_file(file)
@@ -155,7 +155,7 @@ def extension_digest(thing: Any) -> bytes | None:
     name = getattr(thing, "__module__", None)
     found = sys.modules.get(name) if isinstance(name, str) else None
     module = thing if isinstance(thing, ModuleType) else found
-    file = None if module is None else vars(module).get("__file__")
+    file = getattr(module, "__dict__", {}).get("__file__")
     if not isinstance(file, str) or not file.endswith(_EXTENSIONS) or not is_project_file(file):
         return None
     stat = os.stat(file)

@@ -11,7 +11,15 @@ import os
 import sys
 from collections import Counter, deque
 from collections.abc import Container, Iterable, Iterator
-from types import BuiltinFunctionType, BuiltinMethodType, FunctionType, MethodType, ModuleType
+from itertools import chain
+from types import (
+    BuiltinFunctionType,
+    BuiltinMethodType,
+    CodeType,
+    FunctionType,
+    MethodType,
+    ModuleType,
+)
 from typing import Any, NamedTuple
 
 from xxhash import xxh3_128_digest
@@ -193,10 +201,11 @@ class Walk:
 
     def _function(self, function: FunctionType) -> int | Leaf:
         name = _qualified(function)
+        code = function.__code__
         if self._boundary.has_function(function):
-            own = facts_of(function.__code__).digest
-            return self._add_code("function", name, own, function, self._function_edges(function))
-        place = f"{function.__globals__.get('__name__')}.{function.__code__.co_qualname}"
+            edges = self._function_edges(function, code)
+            return self._add_code("function", name, facts_of(code).digest, function, edges)
+        place = f"{function.__globals__.get('__name__')}.{code.co_qualname}"
         if not self._boundary.carries(function):
             return leaf("external", name, place)
         registry = registry_of(function)
@@ -205,26 +214,27 @@ class Walk:
         edges = self._parts(wrapper_parts(function), name, watched=())
         return self._add_code("wrapper", name, _own("wrapper", place), function, edges)
 
-    def _function_edges(self, function: FunctionType, *, defaults: bool = True) -> Expansion:
-        code, recorder = function.__code__, self.recorder
-        recorder.attribute(function, "__code__", code)
+    def _function_edges(
+        self, function: FunctionType, code: CodeType, *, defaults: bool = True
+    ) -> Expansion:
+        self.recorder.attribute(function, "__code__", code)
         facts, scope = facts_of(code), scope_of(function, code)
         self.reads |= facts.reads
         self.untracked |= dict.fromkeys(f"{scope.title}: {text}" for text in facts.unresolved)
         self.nested |= {f"{function.__module__}.{qualname}" for qualname in facts.nested}
         for module in facts.imports:
-            names.find(Reference("import", module, ()), scope, recorder)
+            names.find(Reference("import", module, ()), scope, self.recorder)
         for reference in facts.references:
             yield from self._reference(reference, scope, reference.name in facts.stored)
         if defaults:
-            yield from self._defaults(function, scope.title)
+            yield from self._defaults(function, code, scope.title)
         yield from self._attributes(function, scope.title)
         if "frames" in self._minded:
             yield Edge("locals", Leaf("value", scope.title, facts.locals_digest))
         yield from self._place(function, sorted(self._minded))
 
-    def _defaults(self, function: FunctionType, title: str) -> Expansion:
-        code, defaults, keywords = function.__code__, function.__defaults__, function.__kwdefaults__
+    def _defaults(self, function: FunctionType, code: CodeType, title: str) -> Expansion:
+        defaults, keywords = function.__defaults__, function.__kwdefaults__
         self.recorder.attribute(function, "__defaults__", defaults)
         self.recorder.attribute(function, "__kwdefaults__", keywords)
         positional = code.co_varnames[: code.co_argcount]
@@ -304,12 +314,12 @@ class Walk:
 
     def _globals(self, scope: Scope) -> int | Leaf:
         """The whole module of a function that can read it by computed names."""
+        module = sys.modules.get(scope.globals.get("__name__", ""))
+        if getattr(module, "__dict__", None) is scope.globals:
+            return self.target(module, scope.title)
         known = self._indices.get(id(scope.globals))
         if known is not None:
             return known
-        module = sys.modules.get(scope.globals.get("__name__", ""))
-        if module is not None and vars(module) is scope.globals:
-            return self._module(module)
         edges = self._module_edges(scope.globals, scope.title)
         return self._add(Node("module", scope.title, b"", scope.globals), edges)
 
@@ -375,12 +385,11 @@ class Walk:
             return self._child_edges(task)
         if not self._boundary.has_function(function):
             return self._child_edges(task)
-        facts = facts_of(function.__code__)
-        node = Node("function", _qualified(function), facts.digest, None)
-        index = self._add(node, self._function_edges(function, defaults=False))
+        code = function.__code__
+        node = Node("function", _qualified(function), facts_of(code).digest, None)
+        index = self._add(node, self._function_edges(function, code, defaults=False))
         node.thing = function
-        keys = self._parts(_key_parts(task), task.name)
-        return iter([Edge("function", index), *keys])
+        return chain([Edge("function", index)], self._parts(_key_parts(task), task.name))
 
     def _version_edges(self, task: TaskLike) -> Expansion:
         yield Edge("version", leaf("version", task.name, f"{task.name}\0{task.version}"))
@@ -405,7 +414,7 @@ class Walk:
         try:
             own = digest(value, name, token)
         except (UnhashableArgument, Unresolved):
-            return self._opaque(value, name)
+            return self._opaque(value, name, is_watched=is_watched)
         is_constant = _is_constant(value)
         if is_constant and not met:
             return Leaf("value", name, own, value)
@@ -415,13 +424,14 @@ class Walk:
             self.data.append(Data(index, value, name, own))
         return index
 
-    def _opaque(self, value: Any, name: str) -> int | Leaf:
+    def _opaque(self, value: Any, name: str, *, is_watched: bool) -> int | Leaf:
         """What has no digest as a whole counts by its type, and by those parts that have one."""
         kind = type(value)
         is_container = kind in (dict, list, tuple) or self._boundary.has_class(kind)
         found = opaque_parts(value) if is_container else None
         if found is None:
-            self.untracked[f"{name}: {_qualified(kind)}"] = None
+            if is_watched:
+                self.untracked[f"{name}: {_qualified(kind)}"] = None
             return leaf("opaque", name, _qualified(kind))
         space, items, parts = found
         self.recorder.bind_all(space, items)

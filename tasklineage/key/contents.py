@@ -35,7 +35,7 @@ _OF_ENUM = frozenset(
         "_member_map_", "_value2member_map_", "_member_names_", "_member_type_", "_new_member_",
         "_unhashable_values_", "_unhashable_values_map_", "_hashable_values_", "_use_args_",
         "_value_repr_", "_sort_order_", "_singles_mask_", "_all_bits_", "_flag_mask_",
-        "_inverted_", "__new_member__", "__set_name__",
+        "_inverted_", "__new_member__",
     }
 )  # fmt: skip
 """What `enum` derives from the members."""
@@ -100,9 +100,13 @@ def carried_parts(value: Any) -> list[Part] | None:
 
 def wrapped_parts(value: Any) -> list[Part] | None:
     """What a callable object carries that was put around a function, with its plain settings."""
-    settings = getattr(value, "__dict__", {})
-    is_around = "__wrapped__" in settings or hasattr(type(value), "__wrapped__")
-    wrapped = getattr(value, "__wrapped__", None) if is_around else None
+    settings = _attributes_of(value)
+    if "__wrapped__" not in settings and not hasattr(type(value), "__wrapped__"):
+        return None
+    try:
+        wrapped = value.__wrapped__
+    except Exception:  # noqa: BLE001 - a proxy runs the code of users
+        return None
     if not callable(value) or not callable(wrapped):
         return None
     plain = [p for p in by_name(settings) if not p[0].startswith("__") and is_immutable(p[1])]
@@ -125,8 +129,9 @@ def public_place(value: Any) -> str | None:
     The state of the hidden instance behind it is no more of the project than that of any library.
     """
     module = sys.modules.get(str(type(value.__self__).__module__))
-    is_there = module is not None and vars(module).get(value.__name__) is value
-    return f"{type(value.__self__).__module__}.{value.__name__}" if is_there else None
+    name = getattr(value, "__name__", "")
+    is_there = getattr(module, "__dict__", {}).get(name) is value
+    return f"{type(value.__self__).__module__}.{name}" if is_there else None
 
 
 def registry_of(function: FunctionType) -> Mapping[type, Any] | None:
@@ -160,6 +165,14 @@ def opaque_parts(value: Any) -> tuple[Any, dict[Any, Any], list[Part]] | None:
     others = [item for item in items.items() if type(item[0]) not in (str, int)]
     labelled = [(f"item {n}", part) for n, item in enumerate(others) for part in item]
     return space, items, plain + labelled
+
+
+def _attributes_of(value: Any) -> dict[str, Any]:
+    try:
+        found = value.__dict__
+    except Exception:  # noqa: BLE001 - a proxy runs the code of users
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _content(cell: CellType) -> Iterator[Any]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import chain
 from marshal import dumps
-from typing import Any
+from typing import Any, NamedTuple
 
 from xxhash import xxh3_128_digest
 
@@ -46,24 +46,42 @@ def digest(value: Any, path: str, code: Code) -> bytes:
 def located(value: Any, path: str, code: Code, error: Undigestible) -> UnhashableArgument:
     """The error for the user: it names the first part of a value that has no digest."""
     seen: dict[int, Any] = {}
-    stack: list[tuple[str, Any]] = [(path, value)]
+    stack = [_Place(None, path, value, 0)]
     while stack:
-        where, part = stack.pop()
-        if id(part) in seen:
+        place = stack.pop()
+        if id(place.value) in seen or place.depth > _DEEPEST:
             continue
-        seen[id(part)] = part
+        seen[id(place.value)] = place.value
         try:
-            below = list(_named(part, code))
+            below = list(_named(place.value, code))
         except Unresolved:
             continue
         except (Undigestible, RecursionError) as reason:
-            return _error(where, part, str(reason))
+            return _error(place.path(), place.value, str(reason))
         stack.extend(
-            (where + suffix, inner)
-            for suffix, inner in reversed(below)
-            if type(inner) not in SIMPLE
+            _Place(place, suffix, part, place.depth + 1)
+            for suffix, part in reversed(below)
+            if type(part) not in SIMPLE
         )
     return _error(path, value, str(error))
+
+
+class _Place(NamedTuple):
+    """Where a part of a value is."""
+
+    parent: _Place | None
+    suffix: str
+    value: Any
+    depth: int
+
+    def path(self) -> str:
+        """The names on the way to it."""
+        suffixes = [self.suffix]
+        place = self.parent
+        while place is not None:
+            suffixes.append(place.suffix)
+            place = place.parent
+        return "".join(reversed(suffixes))
 
 
 class _Node:

@@ -56,7 +56,7 @@ class Attempt:
     @property
     def index(self) -> int:
         """0 for the first."""
-        return self._record.index
+        return self._record.number
 
     @property
     def status(self) -> str:

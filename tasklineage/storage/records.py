@@ -87,7 +87,8 @@ class Error(NamedTuple):
 class Attempt(NamedTuple):
     """One execution of a call's function."""
 
-    index: int
+    number: int
+    """0 for the first."""
     status: str
     started: float
     ended: float

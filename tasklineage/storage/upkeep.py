@@ -106,7 +106,11 @@ class Upkeep:
         """Nothing is open. The next question opens what it needs."""
         with self.mutex:
             self._let_go()
-            self._memory = None
+            self._drop_memory()
+
+    def __del__(self) -> None:
+        self._let_go()
+        self._drop_memory()
 
     def after_fork(self) -> None:
         """In a forked child: what the parent has open is the parent's."""
@@ -135,13 +139,13 @@ class Upkeep:
             with self._file.locked(patience):
                 index = self._trusted() or self._made_anew()
                 self._ingest(index)
-        self._memory = None
+        self._drop_memory()
         return index.tables
 
     def _synced_memory(self) -> Tables:
         index = self._memory or self._begun_in_memory(self._peek_file())
         if not index.is_current():
-            self._memory = None
+            self._memory = None  # until the transaction is over, it is good for nothing
             index.tables.connection.execute("BEGIN")
             index.ingest()
             index.tables.connection.execute("COMMIT")
@@ -230,13 +234,18 @@ class Upkeep:
     def _react_to(self, error: sqlite3.Error) -> None:
         """Open the file anew next time; one that is damaged behind its seal is made anew."""
         self._let_go()
-        self._memory = None
+        self._drop_memory()
         if sealed.is_damage(error):
             self._is_usable = False
             if not self._read_only:
                 with contextlib.suppress(OSError), self._file.locked(sealed.BUSY):
                     self._file.remove()
                     self._is_usable = True
+
+    def _drop_memory(self) -> None:
+        index, self._memory = self._memory, None
+        if index is not None:
+            index.tables.connection.close()
 
     def _let_go(self) -> None:
         self._filed = self._stamp = None

@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -379,6 +380,7 @@ def test_an_interrupt_at_any_moment_leaves_the_streams_as_they_were() -> None:
                 signal.setitimer(signal.ITIMER_REAL, chance.uniform(1e-6, 5e-4))
                 contextvars.copy_context().run(calls)
                 signal.setitimer(signal.ITIMER_REAL, 0)
+                time.sleep(0.001)  # another thread may have received it, and tell this one late
             # between the two calls above lies the caller, who would use `finally`
             del capture._flight.calls[:]
             with call() as captured:

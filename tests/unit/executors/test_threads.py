@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 import weakref
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -384,6 +385,7 @@ def test_an_interrupt_at_any_moment_of_submit_loses_neither_slot_nor_thread() ->
                 for _ in range(1000):  # a finaliser or callback of somebody else may swallow it
                     pool.submit(int)
                 signal.setitimer(signal.ITIMER_REAL, 0)
+                time.sleep(0.001)  # another thread may have received it, and tell this one late
                 continue
             interrupted += 1
     finally:
