@@ -86,7 +86,7 @@ def namespace() -> str:
 
 
 def wants_progress() -> bool:
-    """Whether progress may be drawn at all: not in CI, for `NO_COLOR` or `TASKLINEAGE_PROGRESS=0`."""
+    """Whether progress may be drawn: not in CI, nor for `NO_COLOR` or `TASKLINEAGE_PROGRESS=0`."""
     off = os.environ.get("TASKLINEAGE_PROGRESS") == "0"
     return not (off or os.environ.get("NO_COLOR") or os.environ.get("CI"))
 

@@ -71,9 +71,7 @@ def _renewed() -> RunState:
     if old is None or not fits:
         if old is not None:
             _end_ambient(None)
-        old = RunState(
-            program_name(), store, is_ambient=True, store_args=settings.store_args
-        )
+        old = RunState(program_name(), store, is_ambient=True, store_args=settings.store_args)
         old.begin()
         _watch_exit()
         _Ambient.until = time.time() + _SECONDS

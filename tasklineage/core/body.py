@@ -247,9 +247,7 @@ def _mutated(this: Call) -> tuple[str, ...]:
     names = [
         plan.names[i]
         for i in range(this.checked)
-        if not is_immutable(bound[i])
-        and plan.counts(i)
-        and not plan.still(i, bound[i], digests[i])
+        if not is_immutable(bound[i]) and plan.counts(i) and not plan.still(i, bound[i], digests[i])
     ]
     names += this.changed_globals()
     if names:

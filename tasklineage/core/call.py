@@ -35,9 +35,7 @@ class Plan:
         self.names = task.binding.names
         self._task = task
         self._prefix = b"tasklineage key %d:" % SCHEME + code.digest
-        self._keyed = [
-            (name in task.ignore, task.key.get(name)) for name in task.binding.names
-        ]
+        self._keyed = [(name in task.ignore, task.key.get(name)) for name in task.binding.names]
         self._is_plain = not task.ignore and not task.key
 
     def digests(self, bound: tuple[Any, ...], trailing: tuple[bytes, ...]) -> tuple[bytes, ...]:

@@ -125,9 +125,7 @@ def gather(calls: Mapping[str, BoundCall[R]], /, *, executor: Any = ...) -> dict
 @overload
 def gather(first: BoundCall[A], /, *, executor: Any = ...) -> tuple[A]: ...
 @overload
-def gather(
-    first: BoundCall[A], second: BoundCall[R], /, *, executor: Any = ...
-) -> tuple[A, R]: ...
+def gather(first: BoundCall[A], second: BoundCall[R], /, *, executor: Any = ...) -> tuple[A, R]: ...
 @overload
 def gather(*calls: BoundCall[Any] | Future[Any], executor: Any = ...) -> tuple[Any, ...]: ...
 @overload
@@ -323,9 +321,7 @@ async def _amap_loop(
     async def one(index: int, element: tuple[Any, ...]) -> None:
         nonlocal is_stopped
         arguments = {**dict(zip(names, element, strict=False)), **shared}
-        outcomes[index] = await engine.outcome_async(
-            task, arguments, (index, source.total)
-        )
+        outcomes[index] = await engine.outcome_async(task, arguments, (index, source.total))
         is_stopped = is_stopped or (stops_at_failure and outcomes[index].error is not None)
 
     while not source.is_exhausted and not is_stopped:

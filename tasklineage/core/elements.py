@@ -77,8 +77,9 @@ class Elements:
             value = engine.decoded(call, memo)
             if value is not engine.MISS:
                 records.append(engine.record_hit(call, memo, value))
-                pulled[i] = self.outcome_of(call, Outcome(value, None, call.status, call.id,
-                                                          call.output.digest, True))
+                pulled[i] = self.outcome_of(
+                    call, Outcome(value, None, call.status, call.id, call.output.digest, True)
+                )
         if records:
             self._parent.run.append(*records)
         return pulled
@@ -106,8 +107,7 @@ class Elements:
         changed = [
             first.plan.names[i]
             for i in places
-            if first.plan.counts(i)
-            and not first.plan.still(i, first.bound[i], first.digests[i])
+            if first.plan.counts(i) and not first.plan.still(i, first.bound[i], first.digests[i])
         ]
         if changed:
             run = self._parent.run

@@ -79,9 +79,7 @@ def own_members(this: Call, fold: Fold) -> tuple[Member, ...]:
         return ()
     static = {code_version(child).digest for child in this.code.children}
     nested = this.code.nested
-    return tuple(
-        sorted({(n, b"" if c in static or n in nested else c) for n, c in fold.members})
-    )
+    return tuple(sorted({(n, b"" if c in static or n in nested else c) for n, c in fold.members}))
 
 
 def fold_memo(fold: Fold, this: Call, memo: CallEnd) -> None:
@@ -131,9 +129,7 @@ def _is_live(name: str, code: bytes) -> bool:
     return tasks is not None and any(code_version(task).digest == code for task in list(tasks))
 
 
-def _is_refreshed(
-    run: RunState, memo: CallEnd, task: str, members: tuple[Member, ...]
-) -> bool:
+def _is_refreshed(run: RunState, memo: CallEnd, task: str, members: tuple[Member, ...]) -> bool:
     """Whether the run executes this memo's task, or one below it, again."""
     if memo.started >= run.refresh_since:
         return False

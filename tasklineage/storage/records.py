@@ -267,9 +267,7 @@ def decode(kind: int, payload: bytes | memoryview) -> Any:
     record = KINDS.get(kind)
     if record is None:
         raise ValueError(f"unknown kind of record: {kind}")
-    fields = _unpack(
-        payload, use_list=False, strict_map_key=False, unicode_errors="surrogatepass"
-    )
+    fields = _unpack(payload, use_list=False, strict_map_key=False, unicode_errors="surrogatepass")
     if type(fields) is not tuple:
         raise ValueError(f"a {record.__name__} record is not an array")
     try:

@@ -671,9 +671,7 @@ def test_edges_by_identity_content_and_change_in_place() -> None:
     def edges(call: Any) -> list[tuple[str, str, str]]:
         return [(e.path, tasks[e.producer], e.via) for e in recorded_edges(call)]
 
-    one, two, three = sorted(
-        (c for c in run.calls if c.task.endswith("total")), key=lambda c: c.id
-    )
+    one, two, three = sorted((c for c in run.calls if c.task.endswith("total")), key=lambda c: c.id)
     assert edges(run["split"]) == [("rows", "load", "identity")]
     assert edges(one) == [("rows", "split", "identity")]
     assert edges(two) == [("rows", "split", "content")]
