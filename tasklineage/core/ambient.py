@@ -7,6 +7,7 @@ import os
 import sys
 import threading
 import time
+import warnings
 from typing import TYPE_CHECKING, Any
 
 from tasklineage import config
@@ -47,7 +48,10 @@ def top_frame() -> Frame:
     ):
         return run.frame
     with _Ambient.lock:
-        return _renewed().frame
+        old, new = _Ambient.run, _renewed()
+    if old is not None and old is not new:
+        _end(old, None)
+    return new.frame
 
 
 def current_run() -> Run | None:
@@ -69,8 +73,6 @@ def _renewed() -> RunState:
     store = open_store(None)
     fits = old is not None and old.store is store and time.time() < _Ambient.until
     if old is None or not fits:
-        if old is not None:
-            _end_ambient(None)
         old = RunState(program_name(), store, is_ambient=True, store_args=settings.store_args)
         old.begin()
         _watch_exit()
@@ -80,21 +82,29 @@ def _renewed() -> RunState:
     return old
 
 
-def _end_ambient(status: str | None) -> None:
-    run = _Ambient.run
-    _Ambient.run = None
-    if run is not None:
-        run.settle()
+def _end(run: RunState, status: str | None) -> None:
+    """Wait for what was begun at the top of the run, and record how it ended."""
+    try:
+        if status == "interrupted":
+            run.abandon()
+        else:
+            run.settle()
+    except BaseException as error:
+        run.end(error)
+        warnings.warn(f"run {run.name!r} failed: {error!r}", stacklevel=2)
+    else:
         run.end(status=status)
 
 
 def _at_exit() -> None:
+    run, _Ambient.run = _Ambient.run, None
+    if run is None:
+        return
     error = getattr(sys, "last_value", None)
-    is_interactive = hasattr(sys, "ps1") or "IPython" in sys.modules
-    if error is None or is_interactive:
-        _end_ambient("failed" if _Exit.code not in (None, 0) else None)
+    if error is None or hasattr(sys, "ps1") or "IPython" in sys.modules:
+        _end(run, None if _Exit.code in (None, 0) else "failed")
     else:
-        _end_ambient("interrupted" if isinstance(error, KeyboardInterrupt) else "failed")
+        _end(run, "interrupted" if isinstance(error, KeyboardInterrupt) else "failed")
 
 
 class _Exit:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-_VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+_BY_PLACE = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 
 class Binding(NamedTuple):
@@ -19,7 +20,9 @@ class Binding(NamedTuple):
     function would have raised.
     """
     names: tuple[str, ...]
-    variadic: frozenset[str]
+    positional: int
+    """How many of the first parameters may be given by position; those of `*args` count as many."""
+    positional_only: int
 
 
 def binding_of(function: Callable[..., Any]) -> Binding:
@@ -37,8 +40,12 @@ def binding_of(function: Callable[..., Any]) -> Binding:
     source = f"def {name}({_declare(parameters)}): return ({''.join(n + ', ' for n in names)})"
     namespace: dict[str, Any] = dict(defaults)
     exec(source, namespace)  # the names come from a signature: they are identifiers
-    variadic = frozenset(p.name for p in parameters if p.kind in _VARIADIC)
-    return Binding(namespace[name], names, variadic)
+    kinds = [p.kind for p in parameters]
+    by_place = sum(kind in _BY_PLACE for kind in kinds)
+    if inspect.Parameter.VAR_POSITIONAL in kinds:
+        by_place = sys.maxsize
+    only = sum(kind is inspect.Parameter.POSITIONAL_ONLY for kind in kinds)
+    return Binding(namespace[name], names, by_place, only)
 
 
 def _declare(parameters: Sequence[inspect.Parameter]) -> str:

@@ -197,7 +197,7 @@ class Body:
         except StoreError as unwritten:
             raise _with_value(unwritten, value, this) from unwritten
         finally:
-            if this.parent.id is not None:
+            if this.parent.call is not None:
                 memos.fold_execution(this.parent.fold, this, fold, members, volatile, ended)
 
     def _note_attempt(self, status: str, error: Any) -> None:

@@ -54,6 +54,8 @@ class Elements:
         self._count = 0
         self._names = tuple(name for name in task.binding.names if name not in shared)
         self._first: Call | None = None
+        """The first call with the code version in force: what all share was digested for it."""
+        self._firsts: list[Call] = []
         self._keys: list[bytes] = []
 
     def pull(self, count: int) -> list[Call | Outcome[Any]]:
@@ -66,7 +68,9 @@ class Elements:
             elements = self._source.take(count)
             return [engine.bare(self._task, *self._spread(element)) for element in elements]
         self._resolve_shared()
-        pulled = [self._prepared(element) for element in self._source.take(count)]
+        if self._first is not None and self._first.plan is not self._task.plan():
+            self._first = None
+        pulled = [self._prepared(element) for element in self._source.each(count)]
         places = [i for i, one in enumerate(pulled) if isinstance(one, Call)]
         found = memos.find_many([pulled[i] for i in places])  # type: ignore[misc]  # calls only
         records: list[Any] = []
@@ -98,17 +102,16 @@ class Elements:
 
     def finish(self) -> None:
         """Look again at what all elements shared: if one changed it in place, none is a memo."""
-        first = self._first
-        if first is None or not self._keys:
+        if not self._keys:
             return
-        places = [
-            i for i in range(first.checked, len(first.bound)) if not is_immutable(first.bound[i])
-        ]
-        changed = [
-            first.plan.names[i]
-            for i in places
-            if first.plan.counts(i) and not first.plan.still(i, first.bound[i], first.digests[i])
-        ]
+        changed = {
+            first.plan.names[i]: None
+            for first in self._firsts
+            for i in range(first.checked, len(first.bound))
+            if not is_immutable(first.bound[i])
+            and first.plan.counts(i)
+            and not first.plan.still(i, first.bound[i], first.digests[i])
+        }
         if changed:
             run = self._parent.run
             for key in self._keys:
@@ -131,15 +134,20 @@ class Elements:
         if self._first is None and args is element:
             call.share(call.digests[len(element) :])
             self._first = call
+            self._firsts.append(call)
         return call
 
     def _spread(self, element: tuple[Any, ...]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """The arguments of an element: its values stand for the first parameters not shared."""
-        names = self._task.binding.names
-        if self._names[: len(element)] == names[: len(element)]:
+        binding = self._task.binding
+        count = len(element)
+        if count <= binding.positional and self._names[:count] == binding.names[:count]:
             return element, self._shared
-        named = dict(zip(self._names, element, strict=False))
-        return (), {**named, **self._shared}
+        named = {**dict(zip(self._names, element, strict=False)), **self._shared}
+        if count > len(self._names):
+            return element, self._shared  # too many: the function's own TypeError says so
+        args = [named.pop(n) for n in binding.names[: binding.positional_only] if n in named]
+        return tuple(args), named
 
     def _resolve_shared(self) -> None:
         """Wait for Futures among what is shared; their edges are those of every element."""

@@ -178,7 +178,7 @@ def record_hit(this: Call, memo: CallEnd, value: Any) -> Hit:
     this.id = new_id()
     this.is_hit = True
     this.output = output = Ref(*_output_of(memo))
-    if parent.id is not None:
+    if parent.call is not None:
         memos.fold_memo(parent.fold, this, memo)
     this.run.origins.note(value, output.digest, this.id)
     return Hit(
@@ -294,7 +294,7 @@ def _record_unmade(
             error=None if error is None else described(error), tags=task.settings.tags,
         )
     )  # fmt: skip
-    if parent.id is not None:
+    if parent.call is not None:
         parent.fold.add(task.name, b"", volatile=f"{task.name}: {status}")
 
 

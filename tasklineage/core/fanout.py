@@ -13,6 +13,7 @@ from tasklineage.core.progress import progress
 from tasklineage.core.pumps import Pumps
 from tasklineage.core.source import Source
 from tasklineage.executors.base import Executor
+from tasklineage.key.digest import register_digest
 from tasklineage.storage.records import Edge
 
 if TYPE_CHECKING:
@@ -43,8 +44,15 @@ class Failure:
 
         return cast("RecordedCall", get(self._call_id.hex(), store=self._store))
 
+    def to_plain(self) -> tuple[str, int, str, str]:
+        """What of it counts where it is an argument: its place and its exception as text."""
+        return "failure", self.index, type(self.error).__qualname__, str(self.error)
+
     def __repr__(self) -> str:
         return f"<failure of element {self.index}: {self.error!r}>"
+
+
+register_digest(Failure, Failure.to_plain)
 
 
 class Fanout(Deferred, Sequence[R], Generic[R]):
@@ -67,19 +75,20 @@ class Fanout(Deferred, Sequence[R], Generic[R]):
         on_error: OnError,
         max_workers: int | None,
     ) -> None:
-        limit = max(1, min(executor.slots, max_workers or executor.slots))
+        limit = min(executor.slots, max_workers or executor.slots)
         self._task = task
         self._source = source
         self._parent = parent
         self._on_error = on_error
         self._is_seen = False
+        self._places: list[int] = []
         self._bar = progress(task.name, source.total) if parent.id is None else None
         self._pumps = Pumps(
             Elements(task, source, shared, parent), source, parent, executor, limit,
             stops_at_failure=on_error == "raise", on_change=self._show,
         )  # fmt: skip
-        parent.add_pending(self)
         self._pumps.start()
+        parent.add_pending(self)
 
     def __len__(self) -> int:
         self._finish()
@@ -95,9 +104,9 @@ class Fanout(Deferred, Sequence[R], Generic[R]):
             return [self[i] for i in range(*index.indices(len(self)))]
         place = index if index >= 0 else index + len(self)
         if place >= 0 and self._on_error == "skip":
-            for i, value in enumerate(self):
-                if i == place:
-                    return value
+            places = self._kept_places(place)
+            if place < len(places):
+                return self._value(places[place])
         elif place >= 0 and self._has(place):
             return self._value(place)
         raise IndexError(f"a map has no element {index}")
@@ -188,15 +197,15 @@ class Fanout(Deferred, Sequence[R], Generic[R]):
             yield from one.edges(f"{path}[{i}]")
 
     def outcomes(self) -> Iterator[Outcome[R]]:
-        """What came of each element, in input order, as the input of another map."""
+        """What came of each element, in input order, as the input of another map.
+
+        A call that gets one that failed is skipped, whatever this map does with failures.
+        """
         place = 0
         while self._has(place):
             one = self._pumps.outcomes[place]
-            if not self._is_skipped(place):
-                if one is None or one.error is not None:
-                    self._finish()
-                if one is not None and one.error is None:
-                    yield one
+            if one is not None and not self._is_skipped(place):
+                yield one
             place += 1
 
     def settle(self) -> None:
@@ -204,6 +213,10 @@ class Fanout(Deferred, Sequence[R], Generic[R]):
         self._wait()
         if not self._is_seen:
             self._finish()
+
+    def stop(self) -> None:
+        """Start no further element."""
+        self._pumps.stop()
 
     def abandon(self) -> None:
         """Start no further element; wait for those in flight."""
@@ -257,6 +270,18 @@ class Fanout(Deferred, Sequence[R], Generic[R]):
         assert one is not None
         assert one.error is not None
         return Failure(place, one.error, self._parent.run.store, one.call_id)
+
+    def _kept_places(self, wanted: int) -> list[int]:
+        """The places of the elements that have not failed, at least as far as `wanted`."""
+        places = self._places
+        while len(places) <= wanted:
+            place = places[-1] + 1 if places else 0
+            while self._has(place) and self._is_skipped(place):
+                place += 1
+            if not self._has(place):
+                break
+            places.append(place)
+        return places
 
     def _is_skipped(self, place: int) -> bool:
         one = self._pumps.outcomes[place]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 from contextvars import ContextVar
@@ -13,7 +15,7 @@ if TYPE_CHECKING:
     from tasklineage.core.run import RunState
 
 Position = tuple[int, int | None]
-_TIDY = 256
+_TIDY = 8
 NO_KEYS: frozenset[bytes] = frozenset()
 
 
@@ -23,6 +25,9 @@ class Pending(Protocol):
     def settle(self) -> None:
         """Wait until it is over; raise the failure that nobody has seen, if there is one."""
 
+    def stop(self) -> None:
+        """Start nothing more; do not wait."""
+
     def abandon(self) -> None:
         """Start nothing more; wait for what is in flight."""
 
@@ -31,15 +36,31 @@ class Pending(Protocol):
         ...
 
 
+class _Guard:
+    """Orders the changes of `Frame.pending`; held for a few operations on a short list."""
+
+    lock = threading.Lock()
+
+
+def _after_fork() -> None:
+    _Guard.lock = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_after_fork)
+
+
 class Frame:
     """One call in flight, or the top of a run (`id` is None).
+
+    A run that is opened in the body of a call has that call's frame as its parent: what executes in
+    the run is part of what the call's memo answers for.
 
     A frame is carried by a `ContextVar`: it follows the code into coroutines, and the engine hands
     it over when a call moves to another thread.
     """
 
     __slots__ = (
-        "_held", "attempt", "fold", "id", "key", "parent", "pending", "position", "run", "task",
+        "_held", "_tidy_at", "attempt", "fold", "id", "key", "parent", "pending", "position", "run", "task",
     )  # fmt: skip
 
     def __init__(
@@ -58,9 +79,10 @@ class Frame:
         self.parent = parent
         self.position = position
         self.attempt = 0
-        self.fold = Fold()
+        self.fold = Fold() if id is not None or parent is None else parent.fold
         self.pending: list[Pending] = []
         """What was begun here: it is waited for before this call ends."""
+        self._tidy_at = _TIDY
         self._held: frozenset[bytes] | None = None
 
     @property
@@ -71,16 +93,32 @@ class Frame:
             self._held = above | {self.key} if self.key else above
         return self._held
 
+    @property
+    def call(self) -> Frame | None:
+        """The frame of the call in whose body this is, itself or around the run; None outside."""
+        frame: Frame | None = self
+        while frame is not None and frame.id is None:
+            frame = frame.parent
+        return frame
+
     def add_pending(self, one: Pending) -> None:
         """Have this call wait for `one` before it ends."""
-        if len(self.pending) >= _TIDY:
-            self.pending = [p for p in self.pending if not p.can_be_dropped()]
-        self.pending.append(one)
+        with _Guard.lock:
+            if len(self.pending) >= self._tidy_at:
+                self.pending = [p for p in self.pending if not p.can_be_dropped()]
+                self._tidy_at = max(_TIDY, 2 * len(self.pending))
+            self.pending.append(one)
+
+    def stop_pending(self) -> None:
+        """Start nothing more of what was begun here."""
+        for one in list(self.pending):
+            one.stop()
 
     def take_pending(self) -> list[Pending]:
         """What was begun here so far, which is then the caller's to wait for."""
-        taken, self.pending = self.pending, []
-        return taken
+        with _Guard.lock:
+            taken, self.pending = self.pending, []
+            return taken
 
 
 current: ContextVar[Frame | None] = ContextVar("tasklineage.frame", default=None)
@@ -93,7 +131,7 @@ def waiting(parent: Frame, keys: Iterable[bytes]) -> AbstractContextManager[obje
     lest two calls wait for each other (see `Flight.waiting`).
     """
     frame = current.get()
-    if frame is None or frame.id is None or frame is parent:
+    if frame is None or not frame.held or frame is parent:
         return nullcontext()
     return frame.run.store.flight.waiting(keys, frame.held)
 
@@ -114,7 +152,8 @@ class CurrentCall(NamedTuple):
 
 def current_call() -> CurrentCall | None:
     """The call in whose body we are; None outside."""
-    frame = current.get()
+    top = current.get()
+    frame = None if top is None else top.call
     if frame is None or frame.id is None:
         return None
     run = frame.run.id.hex()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable, Generator, Iterator
+from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from tasklineage import config
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from tasklineage.query.calls import Call as RecordedCall
 
 R = TypeVar("R")
+_LOOK = 0.05
+"""Seconds between two looks at what the awaited call has come to."""
 
 
 class Future(Deferred, Generic[R]):
@@ -36,6 +39,7 @@ class Future(Deferred, Generic[R]):
         self.key = b""
         """The key of the call, as soon as it is known."""
         self._work: Work[Outcome[R]] | None = None
+        self._is_submitted = False
         self._inputs: list[Deferred] = []
         self._lock = threading.Lock()
         self._over = threading.Event()
@@ -64,9 +68,14 @@ class Future(Deferred, Generic[R]):
     def cancel(self) -> bool:
         """Whether the call had not started, and now never will."""
         with self._lock:
-            work = self._work
-            if self._outcome is not None or (work is not None and not work.cancel()):
-                return self._outcome is not None and self._outcome.status == CANCELLED
+            work, outcome = self._work, self._outcome
+            if outcome is not None:
+                return outcome.status == CANCELLED
+            if work is None and self._is_submitted:
+                return False
+            self._is_submitted = True
+        if work is not None and not work.cancel():
+            return False
         engine.cancelled(self._task, self._parent)
         self.finish(Outcome(None, _cancelled_error(), CANCELLED))
         return True
@@ -97,7 +106,8 @@ class Future(Deferred, Generic[R]):
                 loop.call_soon_threadsafe(over.set)
 
         self.add_done_callback(wake)
-        await over.wait()
+        async with Blocked():
+            await over.wait()
         return self.outcome().get()
 
     # What the engine and the combinators use.
@@ -108,13 +118,23 @@ class Future(Deferred, Generic[R]):
             if timeout is None:
                 for one in self._inputs:
                     one.failure()
-            work = self._work
-            if work is not None and timeout is None:
-                wait_for((work,))
-            with Blocked(), waiting(self._parent, [self.key] if self.key else ()):
-                if not self._over.wait(timeout):
-                    raise TimeoutError(f"{self!r} after {timeout} seconds")
+            try:
+                self._wait(timeout)
+            except KeyboardInterrupt:
+                self._parent.stop_pending()
+                raise
         return cast("Outcome[R]", self._outcome)
+
+    def _wait(self, timeout: float | None) -> None:
+        work = self._work
+        if work is not None:
+            wait_for((work,), timeout)
+        if timeout is not None and not self._over.wait(0 if work is not None else timeout):
+            raise TimeoutError(f"{self!r} after {timeout} seconds")
+        with Blocked():
+            while not self._over.is_set():
+                with waiting(self._parent, [self.key] if self.key else ()):
+                    self._over.wait(_LOOK)
 
     def failure(self) -> BaseException | None:
         return self.outcome().error
@@ -128,6 +148,10 @@ class Future(Deferred, Generic[R]):
     def settle(self) -> None:
         """Wait until it is over. Its failure is for whoever asks for the result."""
         self.outcome()
+
+    def stop(self) -> None:
+        """Cancel it if it has not started."""
+        self.cancel()
 
     def can_be_dropped(self) -> bool:
         return self.done()
@@ -153,15 +177,23 @@ class Future(Deferred, Generic[R]):
         position: Position | None = None,
     ) -> None:
         """Submit the call once the Futures among its arguments are over."""
+        context = copy_context()
 
         def perform() -> Outcome[R]:
-            return engine.perform(self._task, args, kwargs, self._parent, position, self._note_key)
+            return context.run(
+                engine.perform, self._task, args, kwargs, self._parent, position, self._note_key
+            )
 
         def submit_now() -> None:
             with self._lock:
-                if self._outcome is not None:
+                if self._outcome is not None or self._is_submitted:
                     return
+                self._is_submitted = True
+            try:
                 work = self._work = executor.submit(perform)
+            except BaseException as error:
+                self.finish(Outcome(None, error, CANCELLED))
+                raise
             work.add_done_callback(self._take)
 
         self._inputs = [one for _, one in walk([args, kwargs]) if not one.done()]
@@ -184,7 +216,10 @@ class Future(Deferred, Generic[R]):
             callbacks, self._callbacks = self._callbacks, []
         self._over.set()
         for callback in callbacks:
-            callback(self)
+            try:
+                callback(self)
+            except Exception:  # what waits for this one has been told by `submit_now`
+                continue
 
 
 class BoundCall(Deferred, Generic[R]):
@@ -230,12 +265,12 @@ def submit(
     if config.is_disabled():
         future.finish(engine.bare(task, args, kwargs))
         return future
-    parent.add_pending(future)
     future.schedule(
         _submitted(args),
         _submitted(kwargs),
         task.settings.executor or executor or parent.run.executor,
     )
+    parent.add_pending(future)
     return future
 
 
@@ -292,8 +327,12 @@ def settle(frame: Frame, value: Any) -> Any:
         for one in pending:
             try:
                 one.settle()
-            except BaseException as error:
+            except Exception as error:
                 failure = failure or error
+            except BaseException as error:
+                failure = error
+                for other in pending:
+                    other.stop()
     if failure is not None:
         raise failure
     return with_values(value)

@@ -15,17 +15,21 @@ pump itself, which is why nested maps need no free slot.
 
 from __future__ import annotations
 
+import os
 import threading
 import time
+import weakref
 from collections import deque
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeGuard
 
 from tasklineage.core.call import Call, Outcome
 from tasklineage.core.elements import Elements
 from tasklineage.core.frame import Frame, current, waiting
 from tasklineage.core.source import Source
-from tasklineage.executors.base import Blocked, Executor, current_seat
+from tasklineage.errors import WorkerLost
+from tasklineage.executors.base import DEEPEST, Blocked, Executor, current_seat
+from tasklineage.storage.records import CANCELLED
 
 _QUICK = 100e-6
 """Seconds an element takes below which one pump is faster than several."""
@@ -77,6 +81,7 @@ class Pumps:
         self._notified = 0.0
         self._waiters = 0
         self._callbacks: list[Callable[[], object]] = []
+        _all.add(self)
 
     @property
     def executed(self) -> int:
@@ -101,16 +106,19 @@ class Pumps:
         """Return when `is_met()`, which must be true when all is over."""
         if is_met():
             return
-        seat = current_seat()
-        if seat is not None and seat.executor is self._executor and not seat.lent:
-            self._pump()
-            if is_met():
-                return
-        with Blocked(), waiting(self._parent, self._keys()), self._changed:
-            self._waiters += 1
-            while not is_met():
-                self._changed.wait(_WAIT)
-            self._waiters -= 1
+        self._pump_here()
+        try:
+            with Blocked():
+                while not is_met():
+                    with waiting(self._parent, self._keys()), self._changed:
+                        if not is_met():
+                            self._waiters += 1
+                            self._changed.wait(_WAIT)
+                            self._waiters -= 1
+        except KeyboardInterrupt:
+            self._parent.stop_pending()
+            self.stop()
+            raise
 
     def add_done_callback(self, callback: Callable[[], object]) -> None:
         """Call `callback` once all is over; at once, if it is."""
@@ -119,6 +127,25 @@ class Pumps:
                 self._callbacks.append(callback)
                 return
         callback()
+
+    def lose(self) -> None:
+        """In a forked child: the pumps are the parent's, and nobody here will finish the map."""
+        self._changed = threading.Condition(threading.Lock())
+        if not self.is_over:
+            self._source.fail(WorkerLost("the threads of a map do not survive a fork"))
+            self._is_stopped = self._is_ending = self.is_over = True
+
+    def _pump_here(self) -> None:
+        """Be a pump, if this thread is a worker of the executor and not too deep in waiting."""
+        seat = current_seat()
+        if seat is None or seat.executor is not self._executor or seat.lent:
+            return
+        if _here.depth < DEEPEST:
+            _here.depth += 1
+            try:
+                self._pump()
+            finally:
+                _here.depth -= 1
 
     def _keys(self) -> list[bytes]:
         with self._changed:
@@ -129,8 +156,13 @@ class Pumps:
         with self._changed:
             missing = wanted - self._queued - self._running
             self._queued += max(0, missing)
-        for _ in range(missing):
-            self._executor.submit(self._queued_pump)
+        for i in range(missing):
+            try:
+                self._executor.submit(self._queued_pump)
+            except BaseException:
+                with self._changed:
+                    self._queued -= missing - i
+                raise
 
     def _queued_pump(self) -> None:
         with self._changed:
@@ -148,8 +180,15 @@ class Pumps:
             while (next_one := self._next()) is not None:
                 index, call = next_one
                 began = time.perf_counter()
-                outcome = self._elements.execute(call)
+                try:
+                    outcome = self._elements.execute(call)
+                except BaseException as error:  # an interrupt outside of the body
+                    outcome = Outcome(None, error, CANCELLED)
                 self._publish(index, call.key, outcome, time.perf_counter() - began)
+                if _is_interrupt(outcome.error):
+                    raise outcome.error
+                if len(self._ready) > 1 and self._mean >= _QUICK:
+                    self._spawn(min(self._limit, len(self._ready)))
                 if self._mean < _QUICK and not self._may_go_on():
                     break
         finally:
@@ -184,6 +223,10 @@ class Pumps:
             pulled = self._elements.pull(batch)
         except BaseException as error:
             self._source.fail(error)
+            if _is_interrupt(error):
+                with self._changed:
+                    self._is_pulling = False
+                raise
         took = time.perf_counter() - began
         with self._changed:
             self._is_pulling = False
@@ -232,19 +275,28 @@ class Pumps:
     def _may_go_on(self) -> bool:
         """Whether this pump goes on although elements are quick: the only one, or needed again."""
         with self._changed:
-            if self._running == 1:
-                return True
-            if self._stands_by:
-                return False
-            self._stands_by = True
-            count = -1
-            while count != len(self.completed) and not self.is_over and self._running > 1:
-                count = len(self.completed)
-                self._changed.wait(_STAND_BY)
-            self._stands_by = False
-            is_needed = bool(self._ready) and not self._is_stopped
-        if is_needed:
-            self._spawn(self._limit)
+            is_alone = self._running == 1
+            if not is_alone:
+                return self._stood_by()
+            needs_other = self._limit > 1 and not self._queued and len(self._ready) > 1
+        if needs_other:
+            self._spawn(2)
+        return True
+
+    def _stood_by(self) -> bool:
+        """Whether elements have come to take longer, waited for; False: another waits for that.
+
+        The lock is held, but for the waiting.
+        """
+        if self._stands_by:
+            return False
+        self._stands_by = True
+        count = -1
+        while count != len(self.completed) and not self._is_ending and self._running > 1:
+            count = len(self.completed)
+            self._changed.wait(_STAND_BY)
+        self._stands_by = False
+        self._mean = max(self._mean, _QUICK)
         return True
 
     def _end_if_over(self) -> None:
@@ -265,3 +317,25 @@ class Pumps:
             self._notify(is_pressing=True)
         for callback in callbacks:
             callback()
+
+
+def _is_interrupt(error: BaseException | None) -> TypeGuard[KeyboardInterrupt]:
+    """Whether it is a Ctrl-C that has reached this thread."""
+    is_main = threading.current_thread() is threading.main_thread()
+    return isinstance(error, KeyboardInterrupt) and is_main
+
+
+class _Here(threading.local):
+    depth = 0
+
+
+_here = _Here()
+_all: weakref.WeakSet[Pumps] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for pumps in list(_all):
+        pumps.lose()
+
+
+os.register_at_fork(after_in_child=_after_fork)

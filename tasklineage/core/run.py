@@ -42,7 +42,7 @@ class RunState:
         name: str,
         store: Store,
         *,
-        parent: RunState | None = None,
+        around: Frame | None = None,
         executor: Any = None,
         refresh: Refresh = (),
         store_args: bool = False,
@@ -51,14 +51,14 @@ class RunState:
         self.id = bytes(new_id())
         self.name = name
         self.store = store
-        self.parent = parent
+        parent = self.parent = None if around is None else around.run
         self.executor_spec = executor
         self.refresh = refresh
         self.refresh_since = time.time()
         self.store_args = store_args
         self.is_ambient = is_ambient
         self.origins = Origins()
-        self.frame = Frame(self)
+        self.frame = Frame(self, parent=around)
         self._pid = os.getpid()
         self._warned: set[str] = set()
         if parent is not None and not refresh:
@@ -226,7 +226,7 @@ def run(
     state = RunState(
         name or program_name(),
         _store_for(store, enclosing, durability),
-        parent=enclosing,
+        around=outer,
         executor=_checked_executor(executor) or (enclosing and enclosing.executor_spec),
         refresh=_refresh(refresh),
         store_args=config.settings().store_args if store_args is None else store_args,

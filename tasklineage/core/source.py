@@ -26,15 +26,20 @@ class Source:
 
     def take(self, count: int) -> list[tuple[Any, ...]]:
         """Up to `count` further elements, one value per iterable each."""
-        taken: list[tuple[Any, ...]] = []
-        while len(taken) < count and not self.is_exhausted:
+        return list(self.each(count))
+
+    def each(self, count: int) -> Iterator[tuple[Any, ...]]:
+        """The same one by one: the next is read when it is asked for."""
+        taken = 0
+        while taken < count and not self.is_exhausted:
             try:
                 element = tuple([next(one, _END) for one in self._iterators])
             except BaseException as error:
                 self.fail(error)
                 break
             if not any(value is _END for value in element):
-                taken.append(element)
+                taken += 1
+                yield element
                 continue
             self.is_exhausted = True
             if any(value is not _END for value in element):
@@ -44,7 +49,6 @@ class Source:
                     "the others. Give all of them the same length, or pass what is the same for "
                     "every element by keyword."
                 )
-        return taken
 
     def fail(self, error: BaseException) -> None:
         """Let the input end with an exception."""

@@ -14,7 +14,6 @@ from collections.abc import Container, Iterable, Iterator
 from itertools import chain
 from types import (
     BuiltinFunctionType,
-    BuiltinMethodType,
     CodeType,
     FunctionType,
     MethodType,
@@ -161,7 +160,7 @@ class Walk:
             return self._class(value)
         if issubclass(kind, ModuleType):
             return self._module(value)
-        if kind in (BuiltinFunctionType, BuiltinMethodType):
+        if kind is BuiltinFunctionType:
             return self._builtin(value)
         return self._carrier(value, name)
 
@@ -427,8 +426,7 @@ class Walk:
     def _opaque(self, value: Any, name: str, *, is_watched: bool) -> int | Leaf:
         """What has no digest as a whole counts by its type, and by those parts that have one."""
         kind = type(value)
-        is_container = kind in (dict, list, tuple) or self._boundary.has_class(kind)
-        found = opaque_parts(value) if is_container else None
+        found = opaque_parts(value, is_ours=self._boundary.has_class(kind))
         if found is None:
             if is_watched:
                 self.untracked[f"{name}: {_qualified(kind)}"] = None
@@ -457,8 +455,10 @@ def _is_constant(value: Any) -> bool:
     """Whether a value can only change by changes of the code in it, which are guarded."""
     if is_immutable(value) or isinstance(value, (type, FunctionType)):
         return True
+    if type(value) is not tuple and type(value) is not frozenset:
+        return False
     try:
-        return type(value) in (tuple, frozenset) and all(map(_is_constant, value))
+        return all(map(_is_constant, value))
     except RecursionError:
         return False
 

@@ -338,8 +338,8 @@ def _measure_again(data: Data, tokens: _Tokens) -> None:
     _Kept.warned.add(data.name)
     warnings.warn(
         f"the code of a task reads {data.name}, which takes {took * 1000:.1f} ms to digest at "
-        "every call. Pass it as an argument, or make it something that cannot change: a tuple, a "
-        "frozen dataclass, an array with setflags(write=False).",
+        "every call. Pass it as an argument: a map digests it once. Or make it something that "
+        "cannot change, such as a tuple of numbers or texts, or bytes.",
         stacklevel=2,
     )
 

@@ -92,7 +92,7 @@ def by_name(namespace: Mapping[Any, Any]) -> list[Part]:
 def carried_parts(value: Any) -> list[Part] | None:
     """What a partial, a bound method, a property and the like carry; None for anything else."""
     for kind in type(value).__mro__:
-        read = _CARRIERS.get(kind)
+        read = _CARRIERS.get(id(kind))
         if read is not None:
             return list(read(value))
     return None
@@ -149,15 +149,18 @@ def registry_parts(registry: Mapping[type, Any]) -> list[Part]:
     return [(f"for {n}", part) for n, pair in pairs for part in pair]
 
 
-def opaque_parts(value: Any) -> tuple[Any, dict[Any, Any], list[Part]] | None:
-    """The parts of a container that has no digest as a whole: where they stand, and labelled."""
+def opaque_parts(value: Any, *, is_ours: bool) -> tuple[Any, dict[Any, Any], list[Part]] | None:
+    """The parts of a container, or of an instance of ours, that has no digest as a whole.
+
+    Given are what holds them, its items, and the parts with labels.
+    """
     kind = type(value)
     space: Any = value
     if kind is dict:
         items = dict(value)
     elif kind is list or kind is tuple:
         items = dict(enumerate(value))
-    elif isinstance(getattr(value, "__dict__", None), dict):
+    elif is_ours and _attributes_of(value):
         space, items = value.__dict__, dict(value.__dict__)
     else:
         return None
@@ -260,7 +263,7 @@ def _attributes(*names: str) -> Callable[[Any], Iterator[Part]]:
     return read
 
 
-_CARRIERS: dict[type, Callable[[Any], Iterator[Part]]] = {
+_READERS: dict[type, Callable[[Any], Iterator[Part]]] = {
     functools.partial: _partial,
     functools.partialmethod: _partial,
     functools.cached_property: _attributes("func"),
@@ -272,3 +275,5 @@ _CARRIERS: dict[type, Callable[[Any], Iterator[Part]]] = {
     getattr(typing, "TypeAliasType", property): _attributes("__value__"),
     property: _attributes("fget", "fset", "fdel"),
 }
+_CARRIERS = {id(kind): read for kind, read in _READERS.items()}
+"""By identity: a class may have a metaclass without a hash."""

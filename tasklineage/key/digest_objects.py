@@ -28,7 +28,7 @@ def _class(value: Any, code: Code) -> Parts:
     """A class of the project counts by its name too: a task may ask for it."""
     version = code(value)
     if version is not None:
-        return "project class", value.__qualname__, version
+        return "project class", value.__name__, version
     module, name = value.__module__, value.__qualname__
     if not value.__flags__ & _HEAP_TYPE or _is_importable(value, module, name):
         return "class", module, name

@@ -39,7 +39,9 @@ BLOCKED = 0.5
 """Seconds that a reader waits for SQLite's own lock: for a commit, which takes milliseconds."""
 _FIRST_WAIT, _LONGEST_WAIT = 0.001, 0.05
 _SECOND = 1_000_000_000
-_CACHE = 64 * 1024
+_SETTINGS = (
+    "page_size = 8192", "journal_mode = MEMORY", "synchronous = OFF", "cache_size = -65536",
+)  # fmt: skip
 _abandoned: list[object] = []
 """Connections of the parent of this process, which are never used and never closed here."""
 
@@ -176,10 +178,12 @@ def connect(path: Path | None) -> sqlite3.Connection:
     connection = sqlite3.connect(
         target, timeout=BLOCKED, isolation_level=None, check_same_thread=False, uri=path is not None
     )
-    connection.execute("PRAGMA page_size = 8192")
-    connection.execute("PRAGMA journal_mode = MEMORY")
-    connection.execute("PRAGMA synchronous = OFF")
-    connection.execute(f"PRAGMA cache_size = -{_CACHE}")
+    try:
+        for setting in _SETTINGS:
+            connection.execute(f"PRAGMA {setting}")
+    except BaseException:
+        connection.close()
+        raise
     return connection
 
 

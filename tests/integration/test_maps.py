@@ -452,3 +452,42 @@ def test_wrong_calls_of_map() -> None:
         tl.map(square, [1], executor="dask")
     with pytest.raises(TypeError):
         tl.map(square, [1], nonsense=3).results()
+
+
+LEVEL = [1]
+
+
+def test_a_global_that_changes_during_a_map_is_seen_by_the_next_elements() -> None:
+    @task
+    def level(x: int) -> int:
+        return LEVEL[0]
+
+    def items() -> Iterator[int]:
+        for i in range(40):
+            LEVEL[0] = i // 20
+            yield i
+
+    LEVEL[0] = 1
+    tl.map(level, range(40), executor="inline").results()
+    values = tl.map(level, items(), executor="inline").results()
+    assert values[-1] == 1
+    LEVEL[0] = 0
+    assert tl.map(level, range(40), executor="inline").results() == [0] * 40
+    LEVEL[0] = 1
+    assert tl.map(level, range(40), executor="inline").results() == [1] * 40
+
+
+def test_a_generator_that_yields_the_same_list_again_leaves_no_wrong_memo() -> None:
+    @task
+    def total(rows: list[int]) -> int:
+        return sum(rows)
+
+    def items() -> Iterator[list[int]]:
+        rows: list[int] = []
+        for i in range(10):
+            rows.append(i)
+            yield rows
+
+    tl.map(total, items(), executor="inline").results()
+    for n in range(1, 11):
+        assert total(list(range(n))) == sum(range(n))

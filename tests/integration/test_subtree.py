@@ -252,3 +252,30 @@ def test_a_memo_folds_what_ran_on_workers(executor: str) -> None:
     with tl.run(executor=executor) as run:
         assert parent() != parent()
     assert run.executed == 8
+
+
+def test_a_run_opened_in_a_body_is_part_of_the_subtree() -> None:
+    @task(memo=False)
+    def now() -> float:
+        return time.time()
+
+    @task
+    def parent() -> float:
+        with tl.run("inside"):
+            call = tl.current_call()
+            assert call is not None
+            assert call.task.endswith("parent")
+            return now()
+
+    assert parent() != parent()
+
+
+def test_a_run_opened_in_a_body_does_not_wait_for_its_own_key() -> None:
+    @task(ignore="depth")
+    def again(x: int, depth: int) -> int:
+        if depth == 0:
+            return 0
+        with tl.run("inside"):
+            return 1 + again(x, depth - 1)
+
+    assert again(1, 2) == 2

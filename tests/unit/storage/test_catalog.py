@@ -68,10 +68,21 @@ def said_by_file(root: Path) -> dict[str, list[Any]]:
         connection.close()
 
 
+_opened: list[Tables] = []
+
+
 def tables() -> Tables:
     made = Tables(sealed.connect(None))
     made.create()
+    _opened.append(made)
     return made
+
+
+@pytest.fixture(autouse=True)
+def closed() -> Iterator[None]:
+    yield
+    while _opened:
+        _opened.pop().connection.close()
 
 
 def some_history() -> list[Record]:
