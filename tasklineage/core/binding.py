@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+_VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 _BY_PLACE = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 
@@ -20,6 +21,8 @@ class Binding(NamedTuple):
     function would have raised.
     """
     names: tuple[str, ...]
+    single: tuple[str, ...]
+    """The parameters that take one argument each: all but `*args` and `**kwargs`."""
     positional: int
     """How many of the first parameters may be given by position; those of `*args` count as many."""
     positional_only: int
@@ -45,7 +48,8 @@ def binding_of(function: Callable[..., Any]) -> Binding:
     if inspect.Parameter.VAR_POSITIONAL in kinds:
         by_place = sys.maxsize
     only = sum(kind is inspect.Parameter.POSITIONAL_ONLY for kind in kinds)
-    return Binding(namespace[name], names, by_place, only)
+    single = tuple(p.name for p in parameters if p.kind not in _VARIADIC)
+    return Binding(namespace[name], names, single, by_place, only)
 
 
 def _declare(parameters: Sequence[inspect.Parameter]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from typing import Any, TypeVar
 
@@ -13,7 +14,7 @@ from tasklineage.core.fold import Fold
 from tasklineage.core.frame import Frame, current
 from tasklineage.core.loops import in_thread
 from tasklineage.core.policy import Retry
-from tasklineage.errors import StoreError, TasklineageError, UnhashableArgument, UnstorableResult
+from tasklineage.errors import StoreError, UnhashableArgument, UnstorableResult
 from tasklineage.key.digest import Unresolved, digest, is_immutable
 from tasklineage.storage.records import (
     CAUGHT,
@@ -98,7 +99,7 @@ class Body:
             value, value_digest = self._digested(value)
             mutated = _mutated(this)
             this.output = this.run.store.put(value, value_digest)
-        except (UnhashableArgument, UnstorableResult) as error:
+        except (UnhashableArgument, UnstorableResult, Unresolved) as error:
             return self._unstorable(value, error)
         except StoreError as error:
             raise _with_value(error, value, this) from error
@@ -133,7 +134,7 @@ class Body:
 
     def _caught(self, error: BaseException) -> Any:
         this, default = self.this, self.this.task.settings.default
-        value = default(error) if callable(default) else default
+        value = default(error) if callable(default) else copy.deepcopy(default)
         output = this.run.store.put(value, digest(value))
         this.status, this.output = CAUGHT, output
         self._record(value, output, (), error)
@@ -149,7 +150,7 @@ class Body:
             this.run.warn_unwritten(unwritten)
         return noted(error, this.task.name, this.id, this.run.id)
 
-    def _unstorable(self, value: Any, error: TasklineageError) -> Any:
+    def _unstorable(self, value: Any, error: Exception) -> Any:
         """A finished result that has no digest or no codec is handed over in the exception.
 
         A task that is never a memo needs no stored result: its value is returned.
@@ -218,9 +219,9 @@ class Body:
         this, origins = self.this, self.this.run.origins
         known = {edge.path for edge in this.edges}
         found = list(this.edges)
-        named = zip(this.plan.names, this.bound, this.digests, strict=True)
-        for name, value, value_digest in named:
-            if name not in known:
+        for i, (name, value) in enumerate(zip(this.plan.names, this.bound, strict=True)):
+            if name not in known and this.plan.is_whole(i):
+                value_digest = this.digests[i]
                 edges = origins.edges(name, value, value_digest)
                 found += [edge for edge in edges if edge.path not in known]
         return tuple(found)
@@ -232,13 +233,23 @@ def _arguments(this: Call) -> tuple[Argument, ...]:
     keep = this.task.settings.store_args
     if keep is None:
         keep = this.run.store_args
-    counts = this.plan.counts
+    if this.plan.is_plain:
+        named = zip(this.plan.names, this.bound, this.digests, strict=True)
+        return tuple([Argument(name, describe(v, d, keep=keep)) for name, v, d in named])
     return tuple(
-        Argument(name, describe(value, value_digest, keep=keep), counts(i))
-        for i, (name, value, value_digest) in enumerate(
-            zip(this.plan.names, this.bound, this.digests, strict=True)
-        )
+        Argument(name, _described(this, i, keep=keep), this.plan.counts(i))
+        for i, name in enumerate(this.plan.names)
     )
+
+
+def _described(this: Call, index: int, *, keep: bool) -> Ref:
+    """An argument as it is recorded, by the digest of the whole, whatever of it counts."""
+    value = this.bound[index]
+    try:
+        return this.run.store.describe(value, this.plan.whole_digest(this, index), keep=keep)
+    except UnhashableArgument:
+        kind = type(value)
+        return Ref(b"", f"{kind.__module__}.{kind.__qualname__}", preview="not stored")
 
 
 def _mutated(this: Call) -> tuple[str, ...]:

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from xxhash import xxh3_128_digest
 
 from tasklineage.core import extras
-from tasklineage.core.deferred import Deferred
+from tasklineage.core.deferred import Deferred, walk
 from tasklineage.core.frame import Frame, Position
 from tasklineage.errors import UnhashableArgument
 from tasklineage.key.code_version import CodeVersion, changed_data
 from tasklineage.key.digest import SCHEME, Unresolved, digest
+from tasklineage.key.guards import epoch
 from tasklineage.storage.records import DONE, Condition, Edge, Ref
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ _IGNORED = xxh3_128_digest(b"tasklineage: this parameter is ignored")
 class Plan:
     """What of a task's keys stays the same while its code version does."""
 
-    __slots__ = ("_is_plain", "_keyed", "_prefix", "_task", "bind", "code", "names")
+    __slots__ = ("_keyed", "_prefix", "_task", "bind", "code", "epoch", "is_plain", "names")
 
     def __init__(self, task: Task[Any, Any], code: CodeVersion) -> None:
         self.code = code
@@ -36,7 +37,9 @@ class Plan:
         self._task = task
         self._prefix = b"tasklineage key %d:" % SCHEME + code.digest
         self._keyed = [(name in task.ignore, task.key.get(name)) for name in task.binding.names]
-        self._is_plain = not task.ignore and not task.key
+        self.is_plain = not task.ignore and not task.key
+        """Whether every argument counts as a whole."""
+        self.epoch = epoch()
 
     def digests(self, bound: tuple[Any, ...], trailing: tuple[bytes, ...]) -> tuple[bytes, ...]:
         """One digest per parameter, the last ones known; an ignored one has always the same.
@@ -51,8 +54,10 @@ class Plan:
         try:
             if trailing:
                 bound = bound[: -len(trailing)]
-            if self._is_plain:
+            if self.is_plain:
                 return (*map(digest, bound), *trailing)
+            if any(True for _ in walk(bound)):
+                raise Unresolved
             return (*map(self._counted_digest, bound, self._keyed), *trailing)
         except UnhashableArgument as error:
             raise self._explain(bound, error) from None
@@ -74,6 +79,14 @@ class Plan:
     def counts(self, index: int) -> bool:
         """Whether the parameter at this place is part of the key."""
         return not self._keyed[index][0]
+
+    def is_whole(self, index: int) -> bool:
+        """Whether the digest of this argument is that of the whole value."""
+        return self._keyed[index] == (False, None)
+
+    def whole_digest(self, this: Call, index: int) -> bytes:
+        """The digest of an argument as a whole, whatever of it counts."""
+        return this.digests[index] if self.is_whole(index) else digest(this.bound[index])
 
     def still(self, index: int, value: Any, before: bytes) -> bool:
         """Whether an argument has the digest that it had before."""

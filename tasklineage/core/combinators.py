@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Coroutine, Iterable, Mapping
+from functools import partial
 from typing import Any, Concatenate, ParamSpec, TypeVar, overload
 
 from tasklineage import config
@@ -14,10 +15,11 @@ from tasklineage.core.fanout import Failure, Fanout, OnError
 from tasklineage.core.frame import Frame, current
 from tasklineage.core.future import BoundCall, Future
 from tasklineage.core.inputs import Inputs
+from tasklineage.core.loops import in_thread
 from tasklineage.core.source import Source, limited
 from tasklineage.core.task import BoundTask, Task
 from tasklineage.errors import ConfigError, MergeConflict
-from tasklineage.executors.base import Executor
+from tasklineage.executors.base import Blocked, Executor
 from tasklineage.executors.choose import executor_from
 from tasklineage.executors.inline import Inline
 from tasklineage.key.digest import digest
@@ -106,6 +108,8 @@ def map(
     plain, shared = _plain_task(task, shared)
     if on_error not in ("raise", "collect", "skip"):
         raise ConfigError(f"on_error= is 'raise', 'collect' or 'skip', not {on_error!r}")
+    if max_workers is not None and (not isinstance(max_workers, int) or max_workers < 1):
+        raise ConfigError(f"max_workers= is a whole number from 1 on, not {max_workers!r}")
     if not iterables:
         raise ConfigError(f"a map of {plain.name} needs at least one iterable")
     parent = current.get() or top_frame()
@@ -271,13 +275,15 @@ async def amap(
     """
     plain, shared = _plain_task(task, shared)
     if not plain.is_async:
-        return await _amap_executor(
-            map(
-                plain, *iterables, on_error=on_error, max_workers=max_workers,
-                max_items=max_items, executor=executor, **shared,
-            )
+        begin = partial(
+            map, plain, *iterables, on_error=on_error, max_workers=max_workers,
+            max_items=max_items, executor=executor, **shared,
         )  # fmt: skip
-    source = Source([_elements(one) for one in limited(iterables, max_items)])
+        return await _amap_executor(await in_thread(begin))
+    if max_workers is not None and (not isinstance(max_workers, int) or max_workers < 1):
+        raise ConfigError(f"max_workers= is a whole number from 1 on, not {max_workers!r}")
+    limit = await in_thread(limited, iterables, max_items)
+    source = Source([_elements(one) for one in limit])
     outcomes = await _amap_loop(plain, source, shared, max_workers or 100, on_error == "raise")
     if source.error is not None:
         raise source.error
@@ -299,8 +305,13 @@ async def _amap_executor(fanout: Fanout[R]) -> list[R]:
     loop = asyncio.get_running_loop()
     over = asyncio.Event()
     fanout.add_done_callback(lambda: loop.call_soon_threadsafe(over.set))
-    await over.wait()
-    return fanout.results()
+    try:
+        async with Blocked():
+            await over.wait()
+    except BaseException:
+        fanout.stop()
+        raise
+    return await in_thread(fanout.results)
 
 
 async def _amap_loop(
@@ -316,7 +327,7 @@ async def _amap_loop(
     outcomes: list[Outcome[Any]] = []
     running: set[asyncio.Task[None]] = set()
     is_stopped = False
-    names = [name for name in task.binding.names if name not in shared]
+    names = [name for name in task.binding.single if name not in shared]
 
     async def one(index: int, element: tuple[Any, ...]) -> None:
         nonlocal is_stopped
@@ -324,16 +335,23 @@ async def _amap_loop(
         outcomes[index] = await engine.outcome_async(task, arguments, (index, source.total))
         is_stopped = is_stopped or (stops_at_failure and outcomes[index].error is not None)
 
-    while not source.is_exhausted and not is_stopped:
-        for element in source.take(1):
-            outcomes.append(Outcome(None, None, "running"))
-            running.add(asyncio.create_task(one(len(outcomes) - 1, element)))
-        if len(running) >= width:
-            done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
-            for finished in done:
-                finished.result()
-    if running:
-        await asyncio.gather(*running)
+    try:
+        while not source.is_exhausted and not is_stopped:
+            is_quick = source.total is not None
+            for element in source.take(1) if is_quick else await in_thread(source.take, 1):
+                outcomes.append(Outcome(None, None, "running"))
+                running.add(asyncio.create_task(one(len(outcomes) - 1, element)))
+            if len(running) >= width:
+                done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+                for finished in done:
+                    finished.result()
+        if running:
+            await asyncio.gather(*running)
+    except BaseException:
+        for unfinished in running:
+            unfinished.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+        raise
     return outcomes
 
 

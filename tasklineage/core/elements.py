@@ -52,7 +52,7 @@ class Elements:
         self._edges: tuple[Edge, ...] = ()
         self._is_shared_ready = False
         self._count = 0
-        self._names = tuple(name for name in task.binding.names if name not in shared)
+        self._names = tuple(name for name in task.binding.single if name not in shared)
         self._first: Call | None = None
         """The first call with the code version in force: what all share was digested for it."""
         self._firsts: list[Call] = []
@@ -114,6 +114,9 @@ class Elements:
         }
         if changed:
             run = self._parent.run
+            if self._parent.call is not None:
+                name = self._task.name
+                self._parent.fold.add(name, b"", volatile=f"{name}: changed {', '.join(changed)}")
             for key in self._keys:
                 run.store.forget(key)
             run.warn_mutated(self._task.name, changed)
@@ -130,6 +133,8 @@ class Elements:
             except Unresolved:
                 call = engine.resolved_call(self._task, args, kwargs, self._parent, position)
         except BaseException as error:
+            if self._parent.call is not None:
+                self._parent.fold.add(self._task.name, b"", volatile=f"{self._task.name}: failed")
             return Outcome(None, without_our_frames(error), FAILED)
         if self._first is None and args is element:
             call.share(call.digests[len(element) :])

@@ -24,7 +24,7 @@ from tasklineage.core.failure import described, without_our_frames
 from tasklineage.core.frame import Frame, Position, current
 from tasklineage.core.loops import in_thread, run_coroutine
 from tasklineage.core.policy import pause, pause_async
-from tasklineage.errors import CorruptObject, MissingObject
+from tasklineage.errors import CorruptObject, MissingObject, UnhashableArgument
 from tasklineage.executors.base import Blocked
 from tasklineage.key.digest import Unresolved
 from tasklineage.storage.codecs import Undecodable
@@ -75,7 +75,8 @@ async def call_async(
             this = await _resolved_call_async(task, args, kwargs, parent)
         return await _value_async(this)
     except BaseException as error:
-        raise without_our_frames(error) from error.__cause__
+        without_our_frames(error)
+        raise
 
 
 def perform(
@@ -94,7 +95,7 @@ def perform(
             this = resolved_call(task, args, kwargs, parent, position)
         note_key(this.key)
     except BaseException as error:
-        return Outcome(None, without_our_frames(error), getattr(error, "status", FAILED))
+        return Outcome(None, without_our_frames(error), FAILED)
     return outcome(this)
 
 
@@ -142,15 +143,27 @@ async def outcome_async(
 
 def is_cached(task: Task[Any, Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
     """Whether the call would be a hit now."""
-    this = Call(task, args, kwargs, current.get() or top_frame())
+    if config.is_disabled():
+        return False
+    this = _made(task, args, kwargs)
     memo = memos.find(this)
     return memo is not None and this.run.store.has(Ref(*_output_of(memo)))
 
 
 def forget(task: Task[Any, Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
     """Make the memo of the call answer no longer."""
-    this = Call(task, args, kwargs, current.get() or top_frame())
+    if config.is_disabled():
+        return
+    this = _made(task, args, kwargs)
     this.run.store.forget(this.key)
+
+
+def _made(task: Task[Any, Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
+    parent = current.get() or top_frame()
+    try:
+        return Call(task, args, kwargs, parent)
+    except Unresolved:
+        return resolved_call(task, args, kwargs, parent)
 
 
 def answer(this: Call) -> Any:
@@ -308,7 +321,14 @@ def resolved_call(
     """The call with the values of the Futures among its arguments, waited for."""
     from tasklineage.core.future import resolved
 
-    return Call(task, *resolved(task, args, kwargs, parent, position))
+    try:
+        return Call(task, *resolved(task, args, kwargs, parent, position))
+    except Unresolved:
+        raise UnhashableArgument(
+            f"an argument of {task.name} has a Future inside that is not in a list, tuple or dict: "
+            "ask for its result() first",
+            path=task.name,
+        ) from None
 
 
 async def _resolved_call_async(

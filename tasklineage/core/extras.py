@@ -6,7 +6,7 @@ import os
 import sys
 from typing import Any
 
-from tasklineage.key.code_version import code_version
+from tasklineage.key.code_version import TaskLike, code_version
 from tasklineage.key.digest import digest
 from tasklineage.storage.records import Condition
 
@@ -22,7 +22,7 @@ def holds(condition: Condition) -> bool:
         return _text_digest(condition.kind, condition.name) == condition.digest
     if condition.kind == "code":
         found = _find(condition.name)
-        return found is not None and code_version(found).digest == condition.digest
+        return found is not None and _code_digest(found) == condition.digest
     return False
 
 
@@ -30,7 +30,12 @@ def _condition(extra: Any) -> Condition:
     if isinstance(extra, str):
         kind, _, name = extra.partition(":")
         return Condition(kind, name, _text_digest(kind, name))
-    return Condition("code", _name(extra), code_version(extra).digest)
+    return Condition("code", _name(extra), _code_digest(extra))
+
+
+def _code_digest(thing: Any) -> bytes:
+    """What is tracked of a function or module; of a task, its defaults too."""
+    return digest(thing) if isinstance(thing, TaskLike) else code_version(thing).digest
 
 
 def _text_digest(kind: str, name: str) -> bytes:

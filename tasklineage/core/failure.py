@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from types import TracebackType
 from typing import TypeVar
@@ -29,13 +30,16 @@ def noted(error: E, task: str, call: bytes, run: bytes) -> E:
     """The exception with a note that names the innermost call and its run."""
     notes: list[str] = getattr(error, "__notes__", [])
     if not any(note.startswith(_NOTE) for note in notes):
-        error.add_note(f"{_NOTE}in call {call.hex()} of {task}, run {run.hex()}")
+        with contextlib.suppress(Exception):  # one that refuses attributes goes without
+            error.add_note(f"{_NOTE}in call {call.hex()} of {task}, run {run.hex()}")
     return error
 
 
 def without_our_frames(error: E) -> E:
     """The exception with a traceback that begins in the caller's code."""
-    return error.with_traceback(trimmed(error.__traceback__))
+    with contextlib.suppress(Exception):
+        error.__traceback__ = trimmed(error.__traceback__)
+    return error
 
 
 def trimmed(traceback: TracebackType | None) -> TracebackType | None:

@@ -60,7 +60,8 @@ class Frame:
     """
 
     __slots__ = (
-        "_held", "_tidy_at", "attempt", "fold", "id", "key", "parent", "pending", "position", "run", "task",
+        "_held", "_tidy_at", "attempt", "fold", "id", "key", "parent", "pending", "position", "run",
+        "task",
     )  # fmt: skip
 
     def __init__(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from tasklineage.core import extras
 from tasklineage.core.fold import Fold
-from tasklineage.key.code_version import code_version
+from tasklineage.key.digest import digest
 from tasklineage.storage.records import CallEnd, Condition
 
 if TYPE_CHECKING:
@@ -27,7 +27,13 @@ class _Live:
 
 
 def register(task: Task[Any, Any]) -> None:
-    """Make a task known by its name."""
+    """Make a task known by its name.
+
+    A function of a module that is defined again takes the place of the old one, which somebody may
+    still hold; of those made inside functions, several of one name may be in use.
+    """
+    if "<locals>" not in task.__wrapped__.__qualname__:
+        _Live.tasks.pop(task.name, None)
     _Live.tasks.setdefault(task.name, weakref.WeakSet()).add(task)
 
 
@@ -77,7 +83,7 @@ def own_members(this: Call, fold: Fold) -> tuple[Member, ...]:
     """
     if not fold.members:
         return ()
-    static = {code_version(child).digest for child in this.code.children}
+    static = {digest(child) for child in this.code.children}
     nested = this.code.nested
     return tuple(sorted({(n, b"" if c in static or n in nested else c) for n, c in fold.members}))
 
@@ -88,7 +94,7 @@ def fold_memo(fold: Fold, this: Call, memo: CallEnd) -> None:
     own = _own_end(this, memo.ended)
     fold.add(
         this.task.name,
-        this.code.digest,
+        digest(this.task),
         members=members,
         conditions=(*this.salt, *(Condition(*c) for c in memo.conditions)),
         ends=(memo.expires, own),
@@ -106,7 +112,7 @@ def fold_execution(
         volatile = f"{task.name}: memo=False"
     parent.add(
         task.name,
-        this.code.digest,
+        digest(this.task),
         members=members,
         conditions=(*this.salt, *own.conditions),
         ends=(own.expires, _own_end(this, ended)),
@@ -126,7 +132,7 @@ def _own_end(this: Call, ended: float) -> float | None:
 
 def _is_live(name: str, code: bytes) -> bool:
     tasks = _Live.tasks.get(name)
-    return tasks is not None and any(code_version(task).digest == code for task in list(tasks))
+    return tasks is not None and any(digest(task) == code for task in list(tasks))
 
 
 def _is_refreshed(run: RunState, memo: CallEnd, task: str, members: tuple[Member, ...]) -> bool:

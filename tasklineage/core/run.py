@@ -61,8 +61,16 @@ class RunState:
         self.frame = Frame(self, parent=around)
         self._pid = os.getpid()
         self._warned: set[str] = set()
-        if parent is not None and not refresh:
+        if parent is not None and parent.refresh:
+            self._inherit_refresh(parent)
+
+    def _inherit_refresh(self, parent: RunState) -> None:
+        """What the enclosing run refreshes is refreshed here too; if there is more, all anew."""
+        if not self.refresh:
             self.refresh, self.refresh_since = parent.refresh, parent.refresh_since
+        elif not isinstance(self.refresh, bool):
+            both = parent.refresh
+            self.refresh = both if isinstance(both, bool) else (*self.refresh, *both)
 
     @property
     def executor(self) -> Executor:

@@ -20,6 +20,7 @@ from tasklineage.errors import ConfigError
 from tasklineage.executors.base import Executor
 from tasklineage.executors.choose import executor_from
 from tasklineage.key.code_version import TaskLike, code_version
+from tasklineage.key.guards import epoch
 
 P = ParamSpec("P")
 R = TypeVar("R", covariant=True)
@@ -95,24 +96,25 @@ class Task(TaskLike, Generic[P, R]):
 
     # Calling.
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
         if config.is_disabled():
             return self.__wrapped__(*args, **kwargs)
         try:
             result: R = engine.call(self, args, kwargs)
         except BaseException as error:
-            raise without_our_frames(error) from error.__cause__
+            without_our_frames(error)
+            raise
         return result
 
     @overload
     def submit(
-        self: Task[A, Coroutine[Any, Any, T]], *args: A.args, **kwargs: A.kwargs
+        self: Task[A, Coroutine[Any, Any, T]], /, *args: A.args, **kwargs: A.kwargs
     ) -> Future[T]: ...
     @overload
-    def submit(self, *args: P.args, **kwargs: P.kwargs) -> Future[R]: ...
+    def submit(self, /, *args: P.args, **kwargs: P.kwargs) -> Future[R]: ...
     @overload
-    def submit(self, *args: Any, **kwargs: Any) -> Future[R]: ...
-    def submit(self, *args: Any, **kwargs: Any) -> Future[Any]:
+    def submit(self, /, *args: Any, **kwargs: Any) -> Future[R]: ...
+    def submit(self, /, *args: Any, **kwargs: Any) -> Future[Any]:
         """Schedule the call on the run's executor.
 
         Futures, BoundCalls and Fanouts may stand for values, also inside lists, tuples and dicts.
@@ -121,13 +123,13 @@ class Task(TaskLike, Generic[P, R]):
 
     @overload
     def bind(
-        self: Task[A, Coroutine[Any, Any, T]], *args: A.args, **kwargs: A.kwargs
+        self: Task[A, Coroutine[Any, Any, T]], /, *args: A.args, **kwargs: A.kwargs
     ) -> BoundCall[T]: ...
     @overload
-    def bind(self, *args: P.args, **kwargs: P.kwargs) -> BoundCall[R]: ...
+    def bind(self, /, *args: P.args, **kwargs: P.kwargs) -> BoundCall[R]: ...
     @overload
-    def bind(self, *args: Any, **kwargs: Any) -> BoundCall[R]: ...
-    def bind(self, *args: Any, **kwargs: Any) -> BoundCall[Any]:
+    def bind(self, /, *args: Any, **kwargs: Any) -> BoundCall[R]: ...
+    def bind(self, /, *args: Any, **kwargs: Any) -> BoundCall[Any]:
         """A call that is not made yet, for `gather` and `join`.
 
         Raises
@@ -138,11 +140,11 @@ class Task(TaskLike, Generic[P, R]):
         self._binding.bind(*args, **kwargs)
         return BoundCall(self, args, kwargs)
 
-    def cached(self, *args: P.args, **kwargs: P.kwargs) -> bool:
+    def cached(self, /, *args: P.args, **kwargs: P.kwargs) -> bool:
         """Whether this call would be a hit now. Executes and records nothing."""
         return engine.is_cached(self, args, kwargs)
 
-    def forget(self, *args: P.args, **kwargs: P.kwargs) -> None:
+    def forget(self, /, *args: P.args, **kwargs: P.kwargs) -> None:
         """Make the memo of this call, if there is one, answer no longer.
 
         It acts on the key alone: memos of calls above and below stay.
@@ -202,7 +204,7 @@ class Task(TaskLike, Generic[P, R]):
         """What follows from the code version in force: made anew when that changes (HOT)."""
         code = code_version(self)
         plan = self._plan
-        if plan is None or plan.code is not code:
+        if plan is None or plan.code is not code or plan.epoch is not epoch():
             self._binding = binding_of(self.__wrapped__)
             plan = self._plan = Plan(self, code)
         return plan
@@ -226,22 +228,22 @@ class BoundTask(Generic[P, R]):
         self._task = task
         self._instance = instance
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
         return self._task(self._instance, *args, **kwargs)
 
-    def submit(self, *args: Any, **kwargs: Any) -> Future[R]:
+    def submit(self, /, *args: Any, **kwargs: Any) -> Future[R]:
         """As `Task.submit`."""
         return self._task.submit(self._instance, *args, **kwargs)
 
-    def bind(self, *args: Any, **kwargs: Any) -> BoundCall[R]:
+    def bind(self, /, *args: Any, **kwargs: Any) -> BoundCall[R]:
         """As `Task.bind`."""
         return self._task.bind(self._instance, *args, **kwargs)
 
-    def cached(self, *args: P.args, **kwargs: P.kwargs) -> bool:
+    def cached(self, /, *args: P.args, **kwargs: P.kwargs) -> bool:
         """As `Task.cached`."""
         return self._task.cached(self._instance, *args, **kwargs)
 
-    def forget(self, *args: P.args, **kwargs: P.kwargs) -> None:
+    def forget(self, /, *args: P.args, **kwargs: P.kwargs) -> None:
         """As `Task.forget`."""
         self._task.forget(self._instance, *args, **kwargs)
 
