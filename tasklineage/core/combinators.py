@@ -108,8 +108,7 @@ def map(
     plain, shared = _plain_task(task, shared)
     if on_error not in ("raise", "collect", "skip"):
         raise ConfigError(f"on_error= is 'raise', 'collect' or 'skip', not {on_error!r}")
-    if max_workers is not None and (not isinstance(max_workers, int) or max_workers < 1):
-        raise ConfigError(f"max_workers= is a whole number from 1 on, not {max_workers!r}")
+    _check_width(max_workers)
     if not iterables:
         raise ConfigError(f"a map of {plain.name} needs at least one iterable")
     parent = current.get() or top_frame()
@@ -280,8 +279,7 @@ async def amap(
             max_items=max_items, executor=executor, **shared,
         )  # fmt: skip
         return await _amap_executor(await in_thread(begin))
-    if max_workers is not None and (not isinstance(max_workers, int) or max_workers < 1):
-        raise ConfigError(f"max_workers= is a whole number from 1 on, not {max_workers!r}")
+    _check_width(max_workers)
     limit = await in_thread(limited, iterables, max_items)
     source = Source([_elements(one) for one in limit])
     outcomes = await _amap_loop(plain, source, shared, max_workers or 100, on_error == "raise")
@@ -362,6 +360,11 @@ def _plain_task(task: Any, shared: dict[str, Any]) -> tuple[Task[Any, Any], dict
     if isinstance(task, BoundTask):
         return task.unbound(shared)
     raise ConfigError(f"map takes a task, not {task!r}: put @task on the function")
+
+
+def _check_width(max_workers: Any) -> None:
+    if max_workers is not None and not (isinstance(max_workers, int) and max_workers >= 1):
+        raise ConfigError(f"max_workers= is a whole number from 1 on, not {max_workers!r}")
 
 
 def _elements(iterable: Iterable[Any]) -> Iterable[Any]:

@@ -80,7 +80,7 @@ class Frame:
         self.parent = parent
         self.position = position
         self.attempt = 0
-        self.fold = Fold() if id is not None or parent is None else parent.fold
+        self.fold: Fold = Fold() if id is not None or parent is None else parent.fold
         self.pending: list[Pending] = []
         """What was begun here: it is waited for before this call ends."""
         self._tidy_at = _TIDY

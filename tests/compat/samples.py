@@ -86,6 +86,13 @@ def cyclic() -> list[Any]:
     return made
 
 
+def ring() -> list[Any]:
+    """A list that contains nothing but itself."""
+    made: list[Any] = []
+    made.append(made)
+    return made
+
+
 def deep(depth: int) -> list[Any]:
     """Lists inside each other."""
     made: list[Any] = []

@@ -399,4 +399,3 @@ def test_amap_does_not_block_the_loop_and_stops_when_cancelled() -> None:
     with tl.run():
         asyncio.run(main())
     assert 10 < len(log) < 60
-

@@ -137,6 +137,30 @@ class OwnFrozenSet(frozenset[Any]):
     pass
 
 
+class OwnDate(dt.date):
+    pass
+
+
+class OwnDecimal(decimal.Decimal):
+    pass
+
+
+class OwnDeque(collections.deque[Any]):
+    pass
+
+
+class OwnPartial(functools.partial[Any]):
+    pass
+
+
+class OwnNamespace(types.SimpleNamespace):
+    pass
+
+
+class OwnRandom(random.Random):
+    pass
+
+
 class OwnArray(np.ndarray[Any, Any]):
     pass
 
@@ -201,6 +225,22 @@ ALIKE = [
 def test_values_that_look_alike_have_digests_of_their_own(values: list[Any]) -> None:
     for wrap in (lambda value: value, lambda value: [value], lambda value: [value] * 9):
         assert len({digest(wrap(value)) for value in values}) == len(values)
+
+
+@pytest.mark.parametrize(
+    ("own", "base"),
+    [
+        (OwnDate(2020, 1, 1), dt.date(2020, 1, 1)),
+        (OwnDecimal(1), decimal.Decimal(1)),
+        (OwnDeque([1]), collections.deque([1])),
+        (OwnPartial(max), functools.partial(max)),
+        (OwnNamespace(x=1), types.SimpleNamespace(x=1)),
+        (OwnRandom(1), random.Random(1)),
+        (np.zeros(2).view(OwnArray), np.zeros(2)),
+    ],
+)
+def test_what_derives_from_a_library_type_is_not_taken_for_it(own: Any, base: Any) -> None:
+    assert digest(own) == digest(own) != digest(base)
 
 
 def test_every_nan_is_the_same_one() -> None:
@@ -807,6 +847,7 @@ def test_what_lies_under_a_mask_counts_and_so_does_the_mask() -> None:
     assert len({digest(value) for value in [one, *others]}) == 6
     assert digest(make([1, 2])) == digest(make([1, 2], mask=[0, 0]))
     before = digest(one)
+    assert one._fill_value is None
     assert one.fill_value == 999999
     assert digest(one) == before
 
