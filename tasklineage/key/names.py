@@ -46,7 +46,7 @@ def scope_of(function: FunctionType, code: CodeType) -> Scope:
     """The scope in which a function runs."""
     cells = dict(zip(code.co_freevars, function.__closure__ or (), strict=True))
     title = f"{function.__module__}.{function.__qualname__}"
-    builtins: dict[str, Any] = function.__builtins__  # type: ignore[attr-defined]  # typeshed lacks it
+    builtins: dict[str, Any] = function.__builtins__
     return Scope(function.__globals__, builtins, cells, title)
 
 

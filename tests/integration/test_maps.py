@@ -469,7 +469,8 @@ def test_a_global_that_changes_during_a_map_is_seen_by_the_next_elements() -> No
 
     LEVEL[0] = 1
     tl.map(level, range(40), executor="inline").results()
-    values = tl.map(level, items(), executor="inline").results()
+    with pytest.warns(UserWarning, match="LEVEL"):  # it changes while elements execute
+        values = tl.map(level, items(), executor="inline").results()
     assert values[-1] == 1
     LEVEL[0] = 0
     assert tl.map(level, range(40), executor="inline").results() == [0] * 40
@@ -488,6 +489,7 @@ def test_a_generator_that_yields_the_same_list_again_leaves_no_wrong_memo() -> N
             rows.append(i)
             yield rows
 
-    tl.map(total, items(), executor="inline").results()
+    with pytest.warns(UserWarning, match="rows"):
+        tl.map(total, items(), executor="inline").results()
     for n in range(1, 11):
         assert total(list(range(n))) == sum(range(n))
