@@ -4,10 +4,10 @@
                                    └──> misses: ready ──> pump ──> engine ──> published
 
 A *pump* is a piece of work for the executor: it executes ready elements one after the other, and
-pulls the next batch when none is left. As many run as the executor has slots. While elements take
+pulls the next batch when none is left. As many run as the executor has slots, unless elements take
 so little time that threads would only get into each other's way (the interpreter's lock is handed
-over at every system call), all pumps but one end; a second stands by, and comes back as soon as an
-element takes longer.
+over at every system call): then one runs. At first, and while elements are quick, a second stands
+by, and goes on as soon as nothing was finished for a moment.
 
 A thread that wants a result only waits, unless it is a worker of the same executor: then it is a
 pump itself, which is why nested maps need no free slot.
@@ -33,6 +33,8 @@ from tasklineage.storage.records import CANCELLED
 
 _QUICK = 100e-6
 """Seconds an element takes below which one pump is faster than several."""
+_WALL = 1e-3
+_SAMPLES = 4
 _STAND_BY = 0.005
 _NOTIFY = 0.002
 _WAIT = 0.02
@@ -76,7 +78,9 @@ class Pumps:
         self._is_stopped = False
         self._is_ending = False
         self._stands_by = False
+        self._ended = threading.Event()
         self._mean = 1.0
+        self._samples = 0
         self._batch = 2 * limit
         self._notified = 0.0
         self._waiters = 0
@@ -94,7 +98,7 @@ class Pumps:
         if self._executor.name == "inline" or total == 0:
             self._pump()
         else:
-            self._spawn(self._limit if total is None else min(self._limit, total))
+            self._spawn(min(2, self._limit if total is None else min(self._limit, total)))
 
     def stop(self) -> None:
         """Start no further element."""
@@ -167,7 +171,9 @@ class Pumps:
     def _queued_pump(self) -> None:
         with self._changed:
             self._queued -= 1
-        self._pump()
+            is_early = self._running > 0 and self._samples < _SAMPLES
+        if not is_early or self._stood_by():
+            self._pump()
 
     def _pump(self) -> None:
         """Execute elements until none is left for this pump."""
@@ -179,17 +185,18 @@ class Pumps:
         try:
             while (next_one := self._next()) is not None:
                 index, call = next_one
-                began = time.perf_counter()
+                began, cpu = time.perf_counter(), time.thread_time()
                 try:
                     outcome = self._elements.execute(call)
                 except BaseException as error:  # an interrupt outside of the body
                     outcome = Outcome(None, error, CANCELLED)
-                self._publish(index, call.key, outcome, time.perf_counter() - began)
+                took = time.perf_counter() - began
+                if took < _WALL:  # much of it may have been spent waiting for the other pumps
+                    took = min(took, time.thread_time() - cpu)
+                self._publish(index, call.key, outcome, took)
                 if _is_interrupt(outcome.error):
                     raise outcome.error
-                if len(self._ready) > 1 and self._mean >= _QUICK:
-                    self._spawn(min(self._limit, len(self._ready)))
-                if self._mean < _QUICK and not self._may_go_on():
+                if self._samples >= _SAMPLES and not self._may_go_on():
                     break
         finally:
             current.reset(token)
@@ -240,7 +247,7 @@ class Pumps:
                     self._note(index, one)
             wanted = min(self._limit, len(self._ready))
             self._notify(is_pressing=not self._ready)
-        if self._mean >= _QUICK and wanted > 1:
+        if self._samples >= _SAMPLES and self._mean >= _QUICK:
             self._spawn(wanted)
 
     def _publish(self, index: int, key: bytes, outcome: Outcome[Any], took: float) -> None:
@@ -250,7 +257,9 @@ class Pumps:
                 self._in_flight[key] -= 1
             else:
                 del self._in_flight[key]
-            self._mean = took if len(self.completed) == 0 else 0.8 * self._mean + 0.2 * took
+            self._samples += 1
+            early = self._samples <= _SAMPLES  # the first ones make what later ones find made
+            self._mean = min(self._mean, took) if early else 0.8 * self._mean + 0.2 * took
             self._note(index, outcome)
             self._notify(is_pressing=not self._ready)
 
@@ -273,31 +282,32 @@ class Pumps:
             self._on_change(self)
 
     def _may_go_on(self) -> bool:
-        """Whether this pump goes on although elements are quick: the only one, or needed again."""
-        with self._changed:
-            is_alone = self._running == 1
-            if not is_alone:
-                return self._stood_by()
-            needs_other = self._limit > 1 and not self._queued and len(self._ready) > 1
-        if needs_other:
+        """Whether this pump goes on; see that as many others run as are of use."""
+        if self._mean >= _QUICK:
+            if len(self._ready) > 0:
+                self._spawn(min(self._limit, len(self._ready) + 1))
+            return True
+        if self._running > 1:
+            return self._stood_by()
+        if self._limit > 1 and not self._stands_by and len(self._ready) > 1:
             self._spawn(2)
         return True
 
     def _stood_by(self) -> bool:
-        """Whether elements have come to take longer, waited for; False: another waits for that.
-
-        The lock is held, but for the waiting.
-        """
-        if self._stands_by:
-            return False
-        self._stands_by = True
+        """Whether elements have come to take longer, waited for; False: another waits for that."""
+        with self._changed:
+            if self._stands_by or self._is_ending:
+                return False
+            self._stands_by = True
         count = -1
-        while count != len(self.completed) and not self._is_ending and self._running > 1:
+        while count != len(self.completed) and not self._is_ending:
             count = len(self.completed)
-            self._changed.wait(_STAND_BY)
-        self._stands_by = False
-        self._mean = max(self._mean, _QUICK)
-        return True
+            self._ended.wait(_STAND_BY)
+        with self._changed:
+            self._stands_by = False
+        if not self._is_ending:
+            self._spawn(min(self._limit, len(self._ready) + 1))
+        return not self._is_ending
 
     def _end_if_over(self) -> None:
         """If nothing is left and nobody is at it, the map is over: check what was shared."""
@@ -307,6 +317,7 @@ class Pumps:
             if self._is_ending or is_busy or (is_left and not self._is_stopped):
                 return
             self._is_ending = True
+        self._ended.set()
         try:
             self._elements.finish()
         except BaseException as error:

@@ -39,6 +39,7 @@ _FEW = 8
 _DEEPEST = 100
 _REMEMBERED = 65_536
 _SETS = (b"<", b">")
+_UNKNOWN = b"not asked yet"
 
 
 class Walk:
@@ -60,12 +61,11 @@ class Walk:
 
     def code(self, value: Any) -> bytes | None:
         """What the hook says of a function or class; it is asked once."""
-        try:
-            return self._versions[id(value)]
-        except KeyError:
+        version = self._versions.get(id(value), _UNKNOWN)
+        if version is _UNKNOWN:
             version = self._versions[id(value)] = self._code(value)
             self._kept.append(value)
-            return version
+        return version
 
     def token(self, value: Any) -> Any:
         """What stands for a value in the bytes of its parent: see `digest_tokens`."""
@@ -147,7 +147,9 @@ class Walk:
         own = self.token
         return [
             value
-            if (kind := type(value)) in FIXED or (kind is str and len(value) <= LIMIT)
+            if (kind := type(value)) in FIXED
+            or (kind is str and len(value) <= LIMIT)
+            or (kind is float and value == value)
             else own(value)
             for value in values
         ]
@@ -205,7 +207,8 @@ def _places(values: Sequence[Any]) -> dict[type, list[int]]:
         kind = type(value)
         if kind in FIXED or (kind is str and len(value) <= LIMIT):
             continue
-        places[kind].append(i)
+        if kind is not float or value != value:
+            places[kind].append(i)
     return places
 
 

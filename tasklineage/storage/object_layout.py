@@ -9,7 +9,7 @@
     48      n     the header: a msgpack array of codec, type, meta, children, lengths of the buffers
     ...           each buffer, at the next multiple of 64 bytes, the gap filled with zeros
 
-All numbers are little endian. Nothing follows the last buffer. docs/parts/store-objects.md says
+All numbers are little endian. Nothing follows the last buffer. docs/store.md says
 the same for readers of other languages. Nothing here reads or writes a file.
 """
 
