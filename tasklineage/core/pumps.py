@@ -31,10 +31,12 @@ from tasklineage.errors import WorkerLost
 from tasklineage.executors.base import DEEPEST, Blocked, Executor, current_seat
 from tasklineage.storage.records import CANCELLED
 
-_QUICK = 100e-6
+_QUICK = 250e-6
 """Seconds an element takes below which one pump is faster than several."""
-_WALL = 1e-3
-_SAMPLES = 4
+_WALL = 50e-3
+"""Seconds below which an element may have taken so long because other pumps were running."""
+_SAMPLES = 8
+"""Elements that are executed before the time they take is relied upon."""
 _STAND_BY = 0.005
 _NOTIFY = 0.002
 _WAIT = 0.02
@@ -191,7 +193,8 @@ class Pumps:
                 except BaseException as error:  # an interrupt outside of the body
                     outcome = Outcome(None, error, CANCELLED)
                 took = time.perf_counter() - began
-                if took < _WALL:  # much of it may have been spent waiting for the other pumps
+                is_alone = self._running - self._stands_by <= 1
+                if took < _WALL and not is_alone:  # some of it was waiting for other pumps
                     took = min(took, time.thread_time() - cpu)
                 self._publish(index, call.key, outcome, took)
                 if _is_interrupt(outcome.error):
