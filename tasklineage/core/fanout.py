@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, cast, overload
 
+from tasklineage.core.arrivals import Arrivals
 from tasklineage.core.call import Outcome
 from tasklineage.core.deferred import Deferred
 from tasklineage.core.elements import Elements
@@ -83,17 +84,18 @@ class Fanout(Deferred, Sequence[R], Generic[R]):
         self._is_seen = False
         self._places: list[int] = []
         self._bar = progress(task.name, source.total) if parent.id is None else None
+        self._arrivals = Arrivals(self._show)
         self._pumps = Pumps(
             Elements(task, source, shared, parent), source, parent, executor, limit,
-            stops_at_failure=on_error == "raise", on_change=self._show,
+            stops_at_failure=on_error == "raise", arrivals=self._arrivals,
         )  # fmt: skip
         self._pumps.start()
         parent.add_pending(self)
 
     def __len__(self) -> int:
         self._finish()
-        count = len(self._pumps.outcomes)
-        return count - len(self._pumps.failed) if self._on_error == "skip" else count
+        count = len(self._arrivals.outcomes)
+        return count - len(self._arrivals.failed) if self._on_error == "skip" else count
 
     @overload
     def __getitem__(self, index: int) -> R: ...
@@ -128,14 +130,14 @@ class Fanout(Deferred, Sequence[R], Generic[R]):
 
     def as_completed(self) -> Iterator[R]:
         """The results in the order in which they were finished."""
-        pumps, completed = self._pumps, self._pumps.completed
+        arrivals, completed = self._arrivals, self._arrivals.completed
         count = 0
 
         def is_there() -> bool:
-            return pumps.is_over or len(completed) > count
+            return arrivals.is_over or len(completed) > count
 
         while True:
-            pumps.wait(is_there)
+            self._pumps.wait(is_there)
             if count == len(completed):
                 break
             place = completed[count]
@@ -149,23 +151,23 @@ class Fanout(Deferred, Sequence[R], Generic[R]):
         """The elements that failed, in input order, waited for."""
         self._wait()
         self._is_seen = True
-        return [self._failure(place) for place in sorted(self._pumps.failed)]
+        return [self._failure(place) for place in sorted(self._arrivals.failed)]
 
     @property
     def hits(self) -> int:
         """How many elements a memo answered, waited for."""
         self._wait()
-        return self._pumps.hits
+        return self._arrivals.hits
 
     @property
     def executed(self) -> int:
         """How many elements were executed, those that failed included; waited for."""
         self._wait()
-        return self._pumps.executed
+        return self._arrivals.executed
 
     def done(self) -> bool:
         """Whether every element is over."""
-        return self._pumps.is_over
+        return self._arrivals.is_over
 
     def __eq__(self, other: object) -> bool:
         if isinstance(other, Fanout):
@@ -175,11 +177,11 @@ class Fanout(Deferred, Sequence[R], Generic[R]):
     __hash__ = object.__hash__
 
     def __repr__(self) -> str:
-        pumps = self._pumps
-        state = "over" if pumps.is_over else "in progress"
+        so_far = self._arrivals
+        state = "over" if so_far.is_over else "in progress"
         return (
-            f"<map of {self._task.name}, {state}: {pumps.hits} hits, {pumps.executed} executed, "
-            f"{len(pumps.failed)} failed>"
+            f"<map of {self._task.name}, {state}: {so_far.hits} hits, {so_far.executed} executed, "
+            f"{len(so_far.failed)} failed>"
         )
 
     # As an argument of a call (see `Deferred`), and as what a call waits for (see `Pending`).
@@ -203,7 +205,7 @@ class Fanout(Deferred, Sequence[R], Generic[R]):
         """
         place = 0
         while self._has(place):
-            one = self._pumps.outcomes[place]
+            one = self._arrivals.outcomes[place]
             if one is not None and not self._is_skipped(place):
                 yield one
             place += 1
@@ -224,15 +226,14 @@ class Fanout(Deferred, Sequence[R], Generic[R]):
         self._wait()
 
     def can_be_dropped(self) -> bool:
-        return self._pumps.is_over and (self._is_seen or self._error() is None)
+        return self._arrivals.is_over and (self._is_seen or self._error() is None)
 
     def add_done_callback(self, callback: Callable[[], object]) -> None:
         """Call `callback` once every element is over; at once, if that is so."""
-        self._pumps.add_done_callback(callback)
+        self._arrivals.add_done_callback(callback)
 
     def _wait(self) -> None:
-        pumps = self._pumps
-        pumps.wait(lambda: pumps.is_over)
+        self._pumps.wait(lambda: self._arrivals.is_over)
 
     def _finish(self) -> None:
         """Wait until it is over; raise what stands in the place of the whole, if anything does."""
@@ -244,19 +245,19 @@ class Fanout(Deferred, Sequence[R], Generic[R]):
 
     def _has(self, place: int) -> bool:
         """Whether there is an element at this place; raises if the map broke before it."""
-        pumps, outcomes = self._pumps, self._pumps.outcomes
+        arrivals, outcomes = self._arrivals, self._arrivals.outcomes
 
         def is_known() -> bool:
-            return pumps.is_over or (place < len(outcomes) and outcomes[place] is not None)
+            return arrivals.is_over or (place < len(outcomes) and outcomes[place] is not None)
 
-        pumps.wait(is_known)
+        self._pumps.wait(is_known)
         if place < len(outcomes) and outcomes[place] is not None:
             return True
         self._finish()
         return False
 
     def _value(self, place: int) -> R:
-        one = self._pumps.outcomes[place]
+        one = self._arrivals.outcomes[place]
         assert one is not None
         if one.error is None:
             value: R = one.get()
@@ -266,7 +267,7 @@ class Fanout(Deferred, Sequence[R], Generic[R]):
         return self._failure(place)  # type: ignore[return-value]  # documented: a Failure
 
     def _failure(self, place: int) -> Failure:
-        one = self._pumps.outcomes[place]
+        one = self._arrivals.outcomes[place]
         assert one is not None
         assert one.error is not None
         return Failure(place, one.error, self._parent.run.store, one.call_id)
@@ -284,21 +285,22 @@ class Fanout(Deferred, Sequence[R], Generic[R]):
         return places
 
     def _is_skipped(self, place: int) -> bool:
-        one = self._pumps.outcomes[place]
+        one = self._arrivals.outcomes[place]
         return self._on_error == "skip" and one is not None and one.error is not None
 
     def _error(self) -> BaseException | None:
         """The exception that stands in the place of the whole."""
-        pumps = self._pumps
-        if self._on_error == "raise" and pumps.failed:
-            first = pumps.outcomes[min(pumps.failed)]
+        arrivals = self._arrivals
+        if self._on_error == "raise" and arrivals.failed:
+            first = arrivals.outcomes[min(arrivals.failed)]
             return None if first is None else first.error
         return self._source.error
 
-    def _show(self, pumps: Pumps) -> None:
+    def _show(self) -> None:
         bar = self._bar
         if bar is not None:
-            failed = len(pumps.failed)
-            bar.update(len(pumps.completed), pumps.hits, pumps.executed - failed, failed)
-            if pumps.is_over:
+            so_far = self._arrivals
+            failed = len(so_far.failed)
+            bar.update(len(so_far.completed), so_far.hits, so_far.executed - failed, failed)
+            if so_far.is_over:
                 bar.close()

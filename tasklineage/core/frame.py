@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, NamedTuple, Protocol
@@ -125,7 +125,7 @@ class Frame:
 current: ContextVar[Frame | None] = ContextVar("tasklineage.frame", default=None)
 
 
-def waiting(parent: Frame, keys: Iterable[bytes]) -> AbstractContextManager[object]:
+def waiting(parent: Frame, keys: Callable[[], Iterable[bytes]]) -> AbstractContextManager[object]:
     """A block in which the current call waits for calls with these keys, begun under `parent`.
 
     Of its own children everybody knows that it waits for them. Of others, others must be told,
@@ -134,7 +134,7 @@ def waiting(parent: Frame, keys: Iterable[bytes]) -> AbstractContextManager[obje
     frame = current.get()
     if frame is None or not frame.held or frame is parent:
         return nullcontext()
-    return frame.run.store.flight.waiting(keys, frame.held)
+    return frame.run.store.flight.waiting(keys(), frame.held)
 
 
 class CurrentCall(NamedTuple):

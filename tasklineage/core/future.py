@@ -133,7 +133,7 @@ class Future(Deferred, Generic[R]):
             raise TimeoutError(f"{self!r} after {timeout} seconds")
         with Blocked():
             while not self._over.is_set():
-                with waiting(self._parent, [self.key] if self.key else ()):
+                with waiting(self._parent, lambda: [self.key] if self.key else ()):
                     self._over.wait(_LOOK)
 
     def failure(self) -> BaseException | None:

@@ -493,3 +493,19 @@ def test_a_generator_that_yields_the_same_list_again_leaves_no_wrong_memo() -> N
         tl.map(total, items(), executor="inline").results()
     for n in range(1, 11):
         assert total(list(range(n))) == sum(range(n))
+
+
+def test_a_pump_that_breaks_ends_the_map_with_its_exception(monkeypatch: Any) -> None:
+    from tasklineage.core.arrivals import Arrivals
+
+    def broken(self: Any, index: int, outcome: Any) -> None:
+        raise RuntimeError("no place for it")
+
+    monkeypatch.setattr(Arrivals, "put_locked", broken)
+
+    @task
+    def double(x: int) -> int:
+        return 2 * x
+
+    with pytest.raises(RuntimeError, match="no place"):
+        tl.map(double, range(5)).results()
