@@ -19,10 +19,12 @@ from xxhash import xxh3_128_digest
 
 from tasklineage.key import (
     digest_arrays,
+    digest_arrow,
     digest_frames,
     digest_graph,
     digest_library,
     digest_objects,
+    digest_polars,
 )
 from tasklineage.key.digest_constants import is_immutable, is_number_kind
 from tasklineage.key.digest_forms import (
@@ -173,5 +175,7 @@ def _no_hook(_: Any) -> bytes | None:
 
 
 _hooks: list[Code] = [_no_hook]
-for _module in (digest_library, digest_objects, digest_arrays, digest_frames):
+for _module in (
+    digest_library, digest_objects, digest_arrays, digest_frames, digest_arrow, digest_polars,
+):  # fmt: skip
     add_library(_module.LIBRARY)

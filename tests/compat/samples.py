@@ -120,7 +120,8 @@ def namespace(group: str) -> dict[str, Any] | None:
     """What the expressions of a group refer to; None where a library is absent."""
     found: dict[str, Any] = {name: importlib.import_module(name) for name in MODULES}
     found.update(globals())
-    for name, library in {"np": "numpy", "pd": "pandas"}.items():
+    libraries = {"np": "numpy", "pd": "pandas", "pa": "pyarrow", "pl": "polars"}
+    for name, library in libraries.items():
         if library in group.split():
             try:
                 found[name] = importlib.import_module(library)
