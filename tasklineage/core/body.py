@@ -16,6 +16,7 @@ from tasklineage.core.loops import in_thread
 from tasklineage.core.policy import Retry
 from tasklineage.errors import StoreError, UnhashableArgument, UnstorableResult
 from tasklineage.key.digest import Unresolved, digest, is_immutable
+from tasklineage.storage.codecs.outline import outline
 from tasklineage.storage.records import (
     CAUGHT,
     DONE,
@@ -35,7 +36,7 @@ E = TypeVar("E", bound=BaseException)
 class Body:
     """The attempts of one executing call, from its begin record to its end record."""
 
-    __slots__ = ("attempts", "began", "frame", "log", "started", "this", "tokens")
+    __slots__ = ("arguments", "attempts", "began", "frame", "log", "started", "this", "tokens")
 
     def __init__(self, this: Call) -> None:
         this.id = new_id()
@@ -52,6 +53,8 @@ class Body:
             run.append(begin)
         else:
             run.append(Code(code, this.task.name, this.code.parts), begin)
+        # Before the body can change them: what is recorded has the digest it was given.
+        self.arguments = _arguments(this)
 
     def enter(self) -> None:
         """Begin an attempt: the frame is current, what is printed is captured."""
@@ -186,7 +189,7 @@ class Body:
         ended = time.time()
         record = CallEnd(
             this.id, run.id, this.parent.id, task.name, code, this.key, self.started,
-            this.position, this.status, ended, is_memo, output, _arguments(this), self._edges(),
+            this.position, this.status, ended, is_memo, output, self.arguments, self._edges(),
             None if error is None else described(error), tuple(self.attempts),
             *self._logs(), fold.expires, tuple(sorted(fold.conditions)),
             store.intern_versions(members) if members else None, volatile, mutated,
@@ -228,17 +231,39 @@ class Body:
 
 
 def _arguments(this: Call) -> tuple[Argument, ...]:
-    """The bound arguments as they are recorded: inline, by reference, or described."""
-    describe = this.run.store.describe
+    """The bound arguments as they are recorded: inline, by reference, or described.
+
+    Where those that are to be stored cannot be written, they are described.
+    """
     keep = this.task.settings.store_args
     if keep is None:
         keep = this.run.store_args
+    try:
+        arguments = _as_given(this, keep=keep)
+    except StoreError as error:
+        this.run.warn_unwritten(error)
+        arguments = _as_given(this, keep=False)
+    if None in [argument[1][4] for argument in arguments]:
+        return _outlined(this, arguments)
+    return arguments
+
+
+def _as_given(this: Call, *, keep: bool) -> tuple[Argument, ...]:
+    describe = this.run.store.describe
     if this.plan.is_plain:
         named = zip(this.plan.names, this.bound, this.digests, strict=True)
         return tuple([Argument(name, describe(v, d, keep=keep)) for name, v, d in named])
     return tuple(
         Argument(name, _described(this, i, keep=keep), this.plan.counts(i))
         for i, name in enumerate(this.plan.names)
+    )
+
+
+def _outlined(this: Call, arguments: tuple[Argument, ...]) -> tuple[Argument, ...]:
+    """The arguments, those that are only described with an outline of their values."""
+    return tuple(
+        argument if Ref(*argument.ref).is_stored else argument._replace(outline=outline(value))
+        for argument, value in zip(arguments, this.bound, strict=True)
     )
 
 

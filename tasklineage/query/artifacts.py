@@ -19,11 +19,12 @@ if TYPE_CHECKING:
 class Artifact:
     """A value with its history. Equal by digest; nothing is decoded until `.value` is asked for."""
 
-    __slots__ = ("_ref", "_store")
+    __slots__ = ("_outline", "_ref", "_store")
 
-    def __init__(self, store: Store, ref: Ref) -> None:
+    def __init__(self, store: Store, ref: Ref, outline: Mapping[str, Any] | None = None) -> None:
         self._store = store
         self._ref = ref
+        self._outline = outline
 
     @property
     def digest(self) -> str:
@@ -54,6 +55,15 @@ class Artifact:
     def is_inline(self) -> bool:
         """Whether it is so small that it stands in the record itself."""
         return self._ref.data is not None
+
+    @property
+    def outline(self) -> dict[str, Any]:
+        """What was recorded of a large argument that is not stored; empty for all others.
+
+        By name, as far as they apply: `length`, `shape`, `dtype`, `columns` (name, dtype and digest
+        each), `blocks` (a digest for each `block` bytes) and `head`, a text.
+        """
+        return dict(self._outline or ())
 
     @property
     def value(self) -> Any:
@@ -87,6 +97,8 @@ class Artifact:
 
     def _stored_ref(self) -> Ref:
         """Where the same content is stored as another value's artifact."""
+        if not self._ref.digest:
+            raise MissingObject(f"a {self.type} has no digest, so it could not be stored")
         for row in self._store.catalog.find_artifacts(digest=self._ref.digest):
             if row.ref.is_stored:
                 return row.ref

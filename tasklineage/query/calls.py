@@ -12,6 +12,7 @@ from tasklineage.query.cells import call_cells
 from tasklineage.query.ids import digest_text, moment
 from tasklineage.query.listing import Listing, paged
 from tasklineage.query.render import html_pairs, one_line
+from tasklineage.query.slot import Slot
 from tasklineage.storage.records import (
     CANCELLED,
     RUNNING,
@@ -21,6 +22,7 @@ from tasklineage.storage.records import (
     Hit,
     Ref,
 )
+from tasklineage.storage.records import Argument as ArgumentRecord
 from tasklineage.storage.records import Attempt as AttemptRecord
 from tasklineage.storage.records import Error as ErrorRecord
 
@@ -223,7 +225,8 @@ class Call:
         record = self._executed()
         if isinstance(record, CallBegin):
             return {}
-        return {a[0]: Artifact(self._store, Ref(*a[1])) for a in record.arguments}
+        arguments = [ArgumentRecord(*fields) for fields in record.arguments]
+        return {a.name: Artifact(self._store, Ref(*a.ref), a.outline) for a in arguments}
 
     @property
     def output(self) -> Artifact | None:
@@ -256,10 +259,56 @@ class Call:
     @property
     def source(self) -> str:
         """The source of the task's function as it was; empty where it was not known."""
-        code = self._store.code(self._executed().code)
-        if code is None:
-            return ""
-        return next((text for kind, _, _, text in code.parts if kind == "function"), "")
+        return self._function()[1]
+
+    @property
+    def function(self) -> str:
+        """The module-qualified name of the task's function; empty where it was not known."""
+        return self._function()[0]
+
+    @property
+    def code_version(self) -> str:
+        """The digest of the code that counted: `xxh3:…`; empty for a call that was never made."""
+        code = self._executed().code
+        return digest_text(code) if code else ""
+
+    def rerun(self, /, record: bool = False, **overrides: Any) -> Any:
+        """Make the call again, here and now, with the arguments that were recorded.
+
+        The plain function is executed in this thread, so that a debugger stops in it and its
+        exceptions come as they are; options of the task (`retries`, `catch`, …) play no part.
+        Tasks that it calls are called as ever: they are hits, or execute and are recorded. A hit is
+        made again with its producer's arguments.
+
+        Parameters
+        ----------
+        record
+            Make it a call of the present run, with the options of the task. It executes although a
+            memo may answer it.
+        **overrides
+            Arguments to use in the place of the recorded ones. Where a value is given, the recorded
+            one is not read.
+
+        Returns
+        -------
+        What the function returns.
+
+        Raises
+        ------
+        NotFound
+            The arguments were not recorded (the call was `lost`, or never begun), or the task's
+            function cannot be found here.
+        MissingObject
+            An argument was described and not stored.
+        TypeError
+            The function of today does not have a parameter that was recorded or given.
+
+        Warns
+        -----
+        UserWarning
+            The code has changed since: what runs is the present code.
+        """
+        return Slot.rerun(self, record, overrides)
 
     @property
     def stdout(self) -> str:
@@ -298,6 +347,13 @@ class Call:
         """References of its code that could not be resolved, so do not count for its key."""
         record = self._executed()
         return () if isinstance(record, CallBegin) else record.untracked
+
+    def _function(self) -> tuple[str, str]:
+        """Name and source of the task's function."""
+        code = self._store.code(self._executed().code)
+        parts = () if code is None else code.parts
+        found = ((name, text) for kind, name, _, text in parts if kind == "function")
+        return next(found, ("", ""))
 
     def _fresh(self) -> CallRow:
         """The row, read again while the call has not ended."""

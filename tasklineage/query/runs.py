@@ -147,6 +147,11 @@ class Run:
         return self._recorded().argv
 
     @property
+    def cwd(self) -> str:
+        """The working directory in which it was begun."""
+        return self._recorded().cwd
+
+    @property
     def executor(self) -> str:
         """The executor it was given; empty for the default."""
         return self._recorded().executor

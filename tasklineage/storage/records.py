@@ -65,6 +65,8 @@ class Argument(NamedTuple):
     """The fields of a `Ref`."""
     counts: bool = True
     """False for a parameter named in `ignore`."""
+    outline: dict[str, Any] | None = None
+    """Of one that is only described: what is known of the value (see `codecs.outline`)."""
 
 
 class Condition(NamedTuple):
@@ -119,6 +121,7 @@ class RunBegin(NamedTuple):
     commit: str = ""
     dirty: bool = False
     ambient: bool = False
+    cwd: str = ""
 
 
 class RunEnd(NamedTuple):

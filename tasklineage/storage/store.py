@@ -196,7 +196,7 @@ class Store:
         """
         if keep:
             try:
-                return self._values.put(value, digest)
+                return self._values.keep(value, digest)
             except UnstorableResult:
                 pass
         return self._values.describe(value, digest)

@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from tasklineage.errors import CorruptObject, MissingObject, UnstorableResult
+from tasklineage.key.digest import digest as digest_of
+from tasklineage.key.digest import is_immutable
 from tasklineage.storage.codecs import (
     LIMIT,
     Undecodable,
@@ -80,6 +82,22 @@ class Values:
             self._suspect.discard(digest)
         return ref
 
+    def keep(self, value: Any, digest: bytes) -> Ref:
+        """As `put`, of an argument, which another call may be changing while it is written.
+
+        What was written is then not the value of that Digest, and the argument is described.
+
+        Raises
+        ------
+        UnstorableResult, StoreError, UnhashableArgument
+        """
+        was_stored = digest in self._stored
+        ref = self.put(value, digest)
+        if was_stored or ref.oid is None or is_immutable(value) or digest_of(value) == digest:
+            return ref
+        self._stored.pop(digest, None)
+        return Ref(digest, type_name(type(value)), preview=preview(value))
+
     def describe(self, value: Any, digest: bytes) -> Ref:
         """The value inline if it is small; where it is, if it is stored; else what it looks like.
 
@@ -108,8 +126,9 @@ class Values:
         Undecodable
             Its class or its codec is not to be had here.
         """
+        note = self._note_part if ref.codec == "tree" else None
         try:
-            return decode(ref, self._objects.open, allow_pickle=self._allow_pickle)
+            return decode(ref, self._objects.open, allow_pickle=self._allow_pickle, note_part=note)
         except (MissingObject, CorruptObject, Undecodable):
             self._suspect.add(ref.digest)
             self._stored.pop(ref.digest, None)
@@ -162,6 +181,11 @@ class Values:
         except (MissingObject, CorruptObject):
             oid = self._objects.put(header, buffers)
         return oid
+
+    def _note_part(self, part: Ref) -> None:
+        """A part that was unpacked from a tree may be passed on: then it is referred to."""
+        if part.oid is not None:
+            self.note(part)
 
     def _is_there(self, ref: Ref) -> bool:
         """Whether the objects are there; one that is not a tree must also be long enough."""

@@ -97,8 +97,16 @@ def encode(
     return Encoder(put, limit, known, digest_of, path).ref(value, digest)
 
 
-def decode(ref: Ref, open_object: Open, *, allow_pickle: bool = True) -> Any:
+def decode(
+    ref: Ref,
+    open_object: Open,
+    *,
+    allow_pickle: bool = True,
+    note_part: Callable[[Ref], object] | None = None,
+) -> Any:
     """HOT. A new value, equal to the one encoded. `open_object` is `Objects.open`.
+
+    `note_part` is told of every part of a tree that has been decoded.
 
     Raises
     ------
@@ -113,7 +121,7 @@ def decode(ref: Ref, open_object: Open, *, allow_pickle: bool = True) -> Any:
     """
     data = ref.data
     if data is None or ref.codec != PLAIN:
-        return _decode(ref, open_object, allow_pickle)
+        return _decode(ref, open_object, allow_pickle, note_part)
     try:
         return unpack(data)
     except _DAMAGE as error:
@@ -155,10 +163,15 @@ def is_present(ref: Ref, has: Callable[[bytes], bool], open_object: Open) -> boo
         return False
 
 
-def _decode(ref: Ref, open_object: Open, allow_pickle: bool) -> Any:
+def _decode(
+    ref: Ref,
+    open_object: Open,
+    allow_pickle: bool,
+    note_part: Callable[[Ref], object] | None = None,
+) -> Any:
     """What `decode` does for all but inline plain values."""
     if ref.codec == tree.NAME:
-        return _decode_tree(ref, open_object, allow_pickle)
+        return _decode_tree(ref, open_object, allow_pickle, note_part)
     if not ref.is_stored:
         raise MissingObject(f"a {ref.type} was described, not stored: {ref.preview}")
     codec = registry.codec_named(ref.codec)
@@ -186,11 +199,19 @@ def _decode(ref: Ref, open_object: Open, allow_pickle: bool) -> Any:
         ) from error
 
 
-def _decode_tree(ref: Ref, open_object: Open, allow_pickle: bool) -> Any:
+def _decode_tree(
+    ref: Ref,
+    open_object: Open,
+    allow_pickle: bool,
+    note_part: Callable[[Ref], object] | None,
+) -> Any:
     def decode_part(part: Ref) -> Any:
         if part.codec in NEVER_PARTS:
             raise ValueError(f"a part stored by {part.codec}")
-        return decode(part, open_object, allow_pickle=allow_pickle)
+        value = decode(part, open_object, allow_pickle=allow_pickle)
+        if note_part is not None:
+            note_part(part)
+        return value
 
     _, buffers = _content(ref, open_object)
     try:
