@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from typer.main import get_command
 
-from tasklineage.cli import dump, execute, reading
+from tasklineage.cli import dump, execute, reading, rerunning
 
 app = typer.Typer(
     name="tasklineage",
@@ -24,6 +24,7 @@ app.command("show")(reading.show)
 app.command("calls")(reading.calls)
 app.command("logs")(reading.log)
 app.command("dump")(dump.dump)
+app.command("rerun", context_settings=execute.SETTINGS)(rerunning.rerun)
 
 
 def main(args: Sequence[str] | None = None) -> None:

@@ -106,9 +106,16 @@ def perform(
 
 
 def parse(
-    function: Callable[..., Any], args: Sequence[str], program: str, epilog: str = ""
+    function: Callable[..., Any],
+    args: Sequence[str],
+    program: str,
+    epilog: str = "",
+    *,
+    else_: Any = inspect.Parameter.empty,
 ) -> dict[str, Any]:
     """The values of the function's parameters that `args` stand for, defaults included.
+
+    With `else_`, that is the default of every parameter, and the environment plays no part.
 
     Raises
     ------
@@ -123,6 +130,9 @@ def parse(
     from tasklineage.cli.convert import CannotConvert
 
     parameters = parameters_of(function)
+    uses_environment = else_ is inspect.Parameter.empty
+    if not uses_environment:
+        parameters = [parameter._replace(default=else_) for parameter in parameters]
     values: dict[str, Any] = {}
 
     def collect(**texts: Any) -> None:
@@ -132,7 +142,7 @@ def parse(
             except CannotConvert as error:
                 raise typer.BadParameter(str(error), param_hint=parameter.option) from error
 
-    _declare(collect, parameters)
+    _declare(collect, parameters, uses_environment=uses_environment)
     app = typer.Typer(add_completion=False, rich_markup_mode=None)
     summary = (inspect.getdoc(function) or "").partition("\n\n")[0]
     settings = {"help_option_names": _help_names(parameters)}
@@ -225,7 +235,9 @@ def _value(parameter: Parameter, text: Any) -> Any:
     return from_text(text, parameter.kind) if isinstance(text, str) else text
 
 
-def _declare(collect: Callable[..., None], parameters: Sequence[Parameter]) -> None:
+def _declare(
+    collect: Callable[..., None], parameters: Sequence[Parameter], *, uses_environment: bool
+) -> None:
     """Give `collect` the signature from which typer makes the options.
 
     Every option but a flag is a text for typer, so that its defaults and conversions, which differ
@@ -241,7 +253,7 @@ def _declare(collect: Callable[..., None], parameters: Sequence[Parameter]) -> N
         option = typer.Option(
             None,
             f"{parameter.option}/--no-{parameter.option[2:]}" if flag else parameter.option,
-            envvar=parameter.variable,
+            envvar=parameter.variable if uses_environment else None,
             metavar=None if flag else describe(parameter.kind),
             show_default=False,
             help="required" if parameter.is_required else f"default: {_shown(parameter.default)}",

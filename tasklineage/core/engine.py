@@ -11,7 +11,7 @@ worker. The two drivers of a body, `execute` and `execute_async`, differ only in
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tasklineage import config
@@ -62,6 +62,16 @@ def call(task: Task[Any, Any], args: tuple[Any, ...], kwargs: dict[str, Any]) ->
         this = resolved_call(task, args, kwargs, parent)
     value = answer(this)
     return execute(this) if value is MISS else value
+
+
+def call_anew(task: Task[Any, Any], args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+    """The value of a call that executes, and is recorded, although a memo may answer it."""
+    parent = current.get() or top_frame()
+    try:
+        this = Call(task, tuple(args), kwargs, parent)
+    except Unresolved:
+        this = resolved_call(task, tuple(args), kwargs, parent)
+    return _execute_body(this)
 
 
 async def call_async(

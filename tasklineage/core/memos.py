@@ -37,6 +37,11 @@ def register(task: Task[Any, Any]) -> None:
     _Live.tasks.setdefault(task.name, weakref.WeakSet()).add(task)
 
 
+def living(name: str) -> list[Task[Any, Any]]:
+    """The tasks of this process that have that name."""
+    return list(_Live.tasks.get(name, ()))
+
+
 def find(this: Call) -> CallEnd | None:
     """The memo that answers this call now, or None (HOT)."""
     if not this.task.settings.memo:

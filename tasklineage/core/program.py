@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 from pathlib import Path
 
@@ -20,6 +21,14 @@ def program_name() -> str:
     if file:
         return Path(file).stem
     return "interactive" if hasattr(sys, "ps1") else "python"
+
+
+def working_folder() -> str:
+    """The working directory; empty where it has been removed."""
+    try:
+        return os.getcwd()
+    except OSError:
+        return ""
 
 
 def git_commit() -> str:

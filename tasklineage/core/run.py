@@ -16,18 +16,29 @@ from tasklineage import config
 from tasklineage.core.failure import described
 from tasklineage.core.frame import Frame, current
 from tasklineage.core.origins import Origins
-from tasklineage.core.program import git_commit, program_name
+from tasklineage.core.program import git_commit, program_name, working_folder
 from tasklineage.errors import ConfigError, StoreError, UnhashableArgument
 from tasklineage.executors.base import Executor
 from tasklineage.executors.choose import executor_from
 from tasklineage.key.digest import digest
+from tasklineage.query.slot import Slot
 from tasklineage.storage.records import Ref, RunBegin, RunEnd, new_id
 from tasklineage.storage.store import Store, open_store
 
 if TYPE_CHECKING:
+    from tasklineage.query.calls import Call
     from tasklineage.query.runs import Run
 
 Refresh = Literal[True] | tuple[str, ...]
+
+
+def _rerun(call: Call, record: bool, overrides: Mapping[str, Any]) -> Any:
+    from tasklineage.core.rerun import rerun  # for those who debug, not for those who compute
+
+    return rerun(call, record, overrides)
+
+
+Slot.rerun = _rerun
 
 
 class RunState:
@@ -102,6 +113,7 @@ class RunState:
                 sys.platform,
                 git_commit(),
                 ambient=self.is_ambient,
+                cwd=working_folder(),
             )
         )
 
