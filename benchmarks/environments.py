@@ -11,11 +11,25 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 CACHE = Path(__file__).resolve().parent / ".cache"
 
-PEERS = {
-    "diskcache": ("diskcache==5.6.3", "numpy==2.4.6"),
-    "joblib": ("joblib==1.6.0", "numpy==2.4.6"),
-}
-"""What is installed for each peer."""
+_NUMPY = "numpy==2.4.6"
+PEERS: dict[str, tuple[str, ...]] = {
+    "plain": (_NUMPY,),
+    "joblib": ("joblib==1.6.0", _NUMPY),
+    "diskcache": ("diskcache==5.6.3", _NUMPY),
+    "exca": ("exca==0.6.0", "pydantic==2.14.3", _NUMPY),
+    "redun": ("redun==0.44.1", "SQLAlchemy==2.1.9", _NUMPY),
+    "mandala": (
+        "pymandala==0.2.0a0", "pandas==3.1.1", "pyarrow==26.0.1", "joblib==1.6.0", "tqdm==4.70.1",
+        "graphviz==0.21", "prettytable==3.18.0", "ipython==9.18.1", _NUMPY,
+    ),
+    "metaflow": ("metaflow==2.19.39", _NUMPY),
+}  # fmt: skip
+"""What is installed for each peer. mandala needs more than it says that it does."""
+
+DISTRIBUTIONS = {"mandala": "pymandala"}
+"""What a library is called where it is installed from, if that is not its name."""
+MODULES = {"mandala": "mandala.imports"}
+"""What a program imports of it, if that is not its name."""
 
 
 def clean_environ() -> dict[str, str]:
@@ -43,8 +57,11 @@ def own() -> Path:
     return python
 
 
-def version(python: Path, package: str) -> str:
-    """The installed version of a package."""
+def version(python: Path, library: str) -> str:
+    """The installed version of a library."""
+    if library == "plain":
+        return ""
+    package = DISTRIBUTIONS.get(library, library)
     code = f"import importlib.metadata as m; print(m.version({package!r}))"
     return subprocess.check_output([python, "-c", code], text=True).strip()
 
@@ -63,6 +80,6 @@ def _environment(name: str, requirements: tuple[str, ...]) -> Path:
 
 
 def _pip(python: Path, *arguments: str) -> None:
-    options = ("--quiet", "--disable-pip-version-check")
+    options = ("--quiet", "--quiet", "--disable-pip-version-check")
     command = [str(python), "-m", "pip", "install", *options, *arguments]
     subprocess.run(command, check=True, env=clean_environ())

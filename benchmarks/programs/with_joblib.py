@@ -2,68 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import measure
 from joblib import Memory, Parallel, delayed
+from works import Function, works
 
 
-def add(x: int) -> int:
-    return x + 1
-
-
-def double(x: Any) -> Any:
-    return x * 2
-
-
-def same(index: int) -> Any:
-    import numpy as np
-
-    return np.arange(measure.REPEATED, dtype=np.float64)
-
-
-def memoized(function: Callable[..., Any], folder: Path) -> Callable[..., Any]:
-    remembered: Callable[..., Any] = Memory(folder, verbose=0, mmap_mode="r").cache(function)
+def remember(function: Function, folder: Path) -> Function:
+    remembered: Function = Memory(folder, verbose=0, mmap_mode="r").cache(function)
     return remembered
 
 
-def calls(folder: Path) -> Callable[[], int]:
-    def work() -> int:
-        remembered = memoized(add, folder)
-        return sum([remembered(x) for x in range(measure.CALLS)])
-
-    return work
-
-
-def threads(folder: Path) -> Callable[[], int]:
-    def work() -> int:
-        remembered = delayed(memoized(add, folder))
-        parallel = Parallel(n_jobs=measure.THREADS, prefer="threads")
-        return sum(parallel(remembered(x) for x in range(measure.ELEMENTS)))
-
-    return work
-
-
-def large(folder: Path) -> Callable[[], float]:
-    import numpy as np
-
-    array = np.arange(measure.LARGE, dtype=np.float64)
-    return lambda: float(memoized(double, folder)(array)[-1])
-
-
-def repeated(folder: Path) -> Callable[[], float]:
-    import numpy as np
-
-    np.arange(1)
-
-    def work() -> float:
-        remembered = memoized(same, folder)
-        return sum([float(remembered(index)[-1]) for index in range(measure.REPEATS)])
-
-    return work
+def spread(remembered: Function, elements: Iterable[Any]) -> Iterable[Any]:
+    call = delayed(remembered)
+    parallel = Parallel(
+        n_jobs=measure.THREADS, prefer="threads", return_as="generator", pre_dispatch="all"
+    )
+    results: Iterable[Any] = parallel(call(element) for element in elements)
+    return results
 
 
 if __name__ == "__main__":
-    measure.main({"calls": calls, "threads": threads, "large": large, "repeated": repeated})
+    measure.main(works(remember, spread))
