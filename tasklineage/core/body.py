@@ -15,7 +15,7 @@ from tasklineage.core.frame import Frame, current
 from tasklineage.core.loops import in_thread
 from tasklineage.core.policy import Retry
 from tasklineage.errors import StoreError, UnhashableArgument, UnstorableResult
-from tasklineage.key.digest import Unresolved, digest, is_immutable
+from tasklineage.key.digest import Unresolved, digest
 from tasklineage.storage.codecs.outline import outline
 from tasklineage.storage.records import (
     CAUGHT,
@@ -100,7 +100,7 @@ class Body:
             self._note_attempt(DONE, None)
         try:
             value, value_digest = self._digested(value)
-            mutated = _mutated(this)
+            mutated = _mutated(this, time.time() - self.began)
             this.output = this.run.store.put(value, value_digest)
         except (UnhashableArgument, UnstorableResult, Unresolved) as error:
             return self._unstorable(value, error)
@@ -277,14 +277,9 @@ def _described(this: Call, index: int, *, keep: bool) -> Ref:
         return Ref(b"", f"{kind.__module__}.{kind.__qualname__}", preview="not stored")
 
 
-def _mutated(this: Call) -> tuple[str, ...]:
+def _mutated(this: Call, took: float) -> tuple[str, ...]:
     """The parameters, and the globals that the task reads, that its body changed in place."""
-    plan, bound, digests = this.plan, this.bound, this.digests
-    names = [
-        plan.names[i]
-        for i in range(this.checked)
-        if not is_immutable(bound[i]) and plan.counts(i) and not plan.still(i, bound[i], digests[i])
-    ]
+    names = this.changed_arguments(took)
     names += this.changed_globals()
     if names:
         this.run.warn_mutated(this.task.name, names)

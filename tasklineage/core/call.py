@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from time import perf_counter
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from xxhash import xxh3_128_digest
@@ -12,7 +13,7 @@ from tasklineage.core.deferred import Deferred, walk
 from tasklineage.core.frame import Frame, Position
 from tasklineage.errors import UnhashableArgument
 from tasklineage.key.code_version import CodeVersion, changed_data
-from tasklineage.key.digest import SCHEME, Unresolved, digest
+from tasklineage.key.digest import SCHEME, Unresolved, digest, is_immutable
 from tasklineage.key.guards import epoch
 from tasklineage.storage.records import DONE, Condition, Edge, Ref
 
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
 
 R = TypeVar("R")
 _NOTHING = Ref(b"")
+_CHEAP = 100e-6
+"""Seconds for looking at shared arguments again that are never saved."""
+_LOOKS = 8
+"""After so many times it is known how long that takes."""
 _IGNORED = xxh3_128_digest(b"tasklineage: this parameter is ignored")
 
 
@@ -112,12 +117,36 @@ class Plan:
         return error
 
 
+class Shared:
+    """What the calls of a map have in common: their last arguments, digested once."""
+
+    __slots__ = ("_cost", "_looks", "digests")
+
+    def __init__(self, digests: tuple[bytes, ...]) -> None:
+        self.digests = digests
+        self._cost = float("inf")
+        """Seconds that it takes at best to look at the arguments again."""
+        self._looks = 0
+
+    def is_cheap(self, took: float) -> bool:
+        """Whether looking again is worth it after an execution of so many seconds."""
+        return self._cost < max(_CHEAP, took / 10) or self._looks < _LOOKS
+
+    def note(self, cost: float) -> None:
+        """They were looked at again, in so many seconds."""
+        self._looks += 1
+        self._cost = min(self._cost, cost)
+
+
+_NOT_SHARED = Shared(())
+
+
 class Call:
     """One call: what it was given, its key, and, once it is over, what came of it."""
 
     __slots__ = (
-        "args", "bound", "checked", "code", "digests", "edges", "id", "is_hit", "key", "kwargs",
-        "output", "parent", "plan", "position", "run", "salt", "status", "task", "trailing",
+        "args", "bound", "code", "digests", "edges", "id", "is_checked", "is_hit", "key", "kwargs",
+        "output", "parent", "plan", "position", "run", "salt", "shared", "status", "task",
     )  # fmt: skip
 
     def __init__(
@@ -155,24 +184,44 @@ class Call:
         plan = self.plan
         self.code = plan.code
         self.bound: tuple[Any, ...] = plan.bind(*args, **kwargs)
-        self.digests = plan.digests(self.bound, () if first is None else first.trailing)
+        self.digests = plan.digests(self.bound, () if first is None else first.shared.digests)
         self.salt = extras.current(task.track) if task.track else ()
         self.key = plan.key(self.digests, self.salt)
-        self.trailing: tuple[bytes, ...] = ()
-        """Digests of the last parameters, if all calls of a map share these."""
-        self.checked = len(self.bound)
-        """How many arguments, from the first, are looked at again after execution."""
-        if first is not None:
-            self.share(first.trailing)
+        self.shared: Shared = _NOT_SHARED if first is None else first.shared
+        self.is_checked = True
+        """Whether every argument that counts was looked at again after the execution."""
         self.id = b""
         self.status = DONE
         self.is_hit = False
         self.output = _NOTHING
 
-    def share(self, trailing: tuple[bytes, ...]) -> None:
-        """Let the map that this call is an element of answer for the last parameters."""
-        self.trailing = trailing
-        self.checked = len(self.bound) - len(trailing)
+    def changed_arguments(self, took: float) -> list[str]:
+        """The parameters whose arguments the body, in `took` seconds, has changed in place.
+
+        What a map shares is left to the map's end where looking at it takes long.
+        """
+        shared = self.shared
+        count = len(self.bound)
+        own = count - len(shared.digests)
+        changed = self.changed_among(range(own))
+        if own < count:
+            self.is_checked = shared.is_cheap(took)
+            if self.is_checked:
+                began = perf_counter()
+                changed += self.changed_among(range(own, count))
+                shared.note(perf_counter() - began)
+        return changed
+
+    def changed_among(self, places: range) -> list[str]:
+        """The parameters at these places whose arguments are not what they were."""
+        plan, bound, digests = self.plan, self.bound, self.digests
+        return [
+            plan.names[i]
+            for i in places
+            if not is_immutable(bound[i])
+            and plan.counts(i)
+            and not plan.still(i, bound[i], digests[i])
+        ]
 
     def changed_globals(self) -> list[str]:
         """The globals that the code reads and that have changed since the key was made."""

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from tasklineage import config
 from tasklineage.core import engine, memos
-from tasklineage.core.call import Call, Outcome
+from tasklineage.core.call import Call, Outcome, Shared
 from tasklineage.core.failure import without_our_frames
 from tasklineage.core.frame import Frame
 from tasklineage.core.source import Source
-from tasklineage.key.digest import Unresolved, is_immutable
+from tasklineage.key.digest import Unresolved
 from tasklineage.storage.records import FAILED, Edge, Ref
 from tasklineage.storage.store import Store
 
@@ -90,9 +90,10 @@ class Elements:
 
     def execute(self, call: Call) -> Outcome[Any]:
         """What came of a call that no memo answered when it was pulled."""
-        if self._first is not None and self._first.trailing:
+        outcome = engine.outcome(call)
+        if not call.is_checked:
             self._keys.append(call.key)
-        return self.outcome_of(call, engine.outcome(call))
+        return self.outcome_of(call, outcome)
 
     def outcome_of(self, call: Call, outcome: Outcome[Any]) -> Outcome[Any]:
         """An outcome as a map keeps it: large values stay in the store."""
@@ -105,12 +106,11 @@ class Elements:
         if not self._keys:
             return
         changed = {
-            first.plan.names[i]: None
+            name: None
             for first in self._firsts
-            for i in range(first.checked, len(first.bound))
-            if not is_immutable(first.bound[i])
-            and first.plan.counts(i)
-            and not first.plan.still(i, first.bound[i], first.digests[i])
+            for name in first.changed_among(
+                range(len(first.bound) - len(first.shared.digests), len(first.bound))
+            )
         }
         if changed:
             run = self._parent.run
@@ -137,7 +137,7 @@ class Elements:
                 self._parent.fold.add(self._task.name, b"", volatile=f"{self._task.name}: failed")
             return Outcome(None, without_our_frames(error), FAILED)
         if self._first is None and args is element:
-            call.share(call.digests[len(element) :])
+            call.shared = Shared(call.digests[len(element) :])
             self._first = call
             self._firsts.append(call)
         return call

@@ -278,6 +278,37 @@ def test_shared_arguments_are_checked_after_the_map(run: Any) -> None:
     assert again.results() == [1, 2]
 
 
+def test_an_element_that_changed_what_all_share_is_no_memo_while_the_map_runs(run: Any) -> None:
+    @task
+    def push(x: int, items: list[int]) -> int:
+        items.append(x)
+        return len(items)
+
+    seen = []
+
+    def elements() -> Iterator[int]:
+        for x in range(10):
+            seen.append([push.cached(done, []) for done in range(x)])
+            yield x
+
+    with pytest.warns(UserWarning, match="items"):
+        tl.map(push, elements(), items=[], max_workers=1).results()
+    assert not any(map(any, seen))
+
+
+def test_what_takes_long_to_look_at_again_is_looked_at_in_the_end(run: Any) -> None:
+    @task
+    def scale(x: int, data: np.ndarray) -> float:
+        if x == 19:
+            data *= 2
+        return float(data[0])
+
+    data = np.ones(1_000_000)
+    with pytest.warns(UserWarning, match="data"):
+        tl.map(scale, range(22), data=data, max_workers=1).results()
+    assert not any(scale.cached(x, np.ones(1_000_000)) for x in (19, 20, 21))
+
+
 def test_futures_may_be_arguments(run: Any) -> None:
     future = square.submit(3)
     assert add.submit(future, 1).result() == 10
