@@ -10,12 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from tasklineage.core.ambient import current_run
-from tasklineage.core.combinators import amap, gather, join, map, merge
-from tasklineage.core.fanout import Failure, Fanout
 from tasklineage.core.frame import current_call
-from tasklineage.core.future import BoundCall, Future
-from tasklineage.core.inputs import Inputs
-from tasklineage.core.policy import Retry
 from tasklineage.core.run import configure, run
 from tasklineage.core.task import Task, task
 from tasklineage.errors import (
@@ -39,13 +34,18 @@ from tasklineage.errors import (
     UnstorableResult,
     WorkerLost,
 )
-from tasklineage.executors.inline import Inline
-from tasklineage.executors.threads import Threads
 from tasklineage.key.digest import register_digest
 from tasklineage.storage.store import Store, open_store
 
 if TYPE_CHECKING:
     from tasklineage.cli.params import cli
+    from tasklineage.core.combinators import amap, gather, join, map, merge
+    from tasklineage.core.fanout import Failure, Fanout
+    from tasklineage.core.future import BoundCall, Future
+    from tasklineage.core.inputs import Inputs
+    from tasklineage.core.policy import Retry
+    from tasklineage.executors.inline import Inline
+    from tasklineage.executors.threads import Threads
     from tasklineage.query.artifacts import Artifact
     from tasklineage.query.calls import Call
     from tasklineage.query.find import calls, get, latest, namespace, runs
@@ -108,15 +108,28 @@ __all__ = [
 
 _LAZY = {
     "Artifact": "tasklineage.query.artifacts",
+    "BoundCall": "tasklineage.core.future",
     "Call": "tasklineage.query.calls",
+    "Failure": "tasklineage.core.fanout",
+    "Fanout": "tasklineage.core.fanout",
+    "Future": "tasklineage.core.future",
+    "Inline": "tasklineage.executors.inline",
+    "Inputs": "tasklineage.core.inputs",
+    "Retry": "tasklineage.core.policy",
     "Run": "tasklineage.query.runs",
+    "Threads": "tasklineage.executors.threads",
+    "amap": "tasklineage.core.combinators",
     "calls": "tasklineage.query.find",
+    "gather": "tasklineage.core.combinators",
     "get": "tasklineage.query.find",
+    "join": "tasklineage.core.combinators",
     "latest": "tasklineage.query.find",
+    "map": "tasklineage.core.combinators",
+    "merge": "tasklineage.core.combinators",
     "namespace": "tasklineage.query.find",
     "runs": "tasklineage.query.find",
 }
-"""Names that a program which only computes never needs."""
+"""Names that a program which only makes calls, one after the other, never needs."""
 
 
 def __getattr__(name: str) -> Any:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import copy
 import time
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from tasklineage.core import capture, memos
 from tasklineage.core.call import Call
@@ -13,7 +12,6 @@ from tasklineage.core.failure import described, noted, status_of
 from tasklineage.core.fold import Fold
 from tasklineage.core.frame import Frame, current
 from tasklineage.core.loops import in_thread
-from tasklineage.core.policy import Retry
 from tasklineage.errors import StoreError, UnhashableArgument, UnstorableResult
 from tasklineage.key.digest import Unresolved, digest
 from tasklineage.storage.codecs.outline import outline
@@ -29,6 +27,9 @@ from tasklineage.storage.records import (
     Ref,
     new_id,
 )
+
+if TYPE_CHECKING:
+    from tasklineage.core.policy import Retry
 
 E = TypeVar("E", bound=BaseException)
 
@@ -136,8 +137,10 @@ class Body:
             raise self._failed(broken) from error
 
     def _caught(self, error: BaseException) -> Any:
+        from copy import deepcopy
+
         this, default = self.this, self.this.task.settings.default
-        value = default(error) if callable(default) else copy.deepcopy(default)
+        value = default(error) if callable(default) else deepcopy(default)
         output = this.run.store.put(value, digest(value))
         this.status, this.output = CAUGHT, output
         self._record(value, output, (), error)
@@ -286,8 +289,8 @@ def _mutated(this: Call, took: float) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _retry_delay(retries: Retry, error: BaseException, attempt: int) -> float | None:
-    if not retries.should_retry(error, attempt):
+def _retry_delay(retries: Retry | None, error: BaseException, attempt: int) -> float | None:
+    if retries is None or not retries.should_retry(error, attempt):
         return None
     from random import random  # slow to import, rarely needed
 

@@ -23,9 +23,7 @@ from tasklineage.core.deferred import with_values
 from tasklineage.core.failure import described, without_our_frames
 from tasklineage.core.frame import Frame, Position, current
 from tasklineage.core.loops import in_thread, run_coroutine
-from tasklineage.core.policy import pause, pause_async
 from tasklineage.errors import CorruptObject, MissingObject, UnhashableArgument
-from tasklineage.executors.base import Blocked
 from tasklineage.key.digest import Unresolved
 from tasklineage.storage.codecs import Undecodable
 from tasklineage.storage.records import (
@@ -41,6 +39,7 @@ from tasklineage.storage.records import (
 
 if TYPE_CHECKING:
     from tasklineage.core.task import Task
+    from tasklineage.executors.base import Blocked
     from tasklineage.storage.flight import Flight
 
 MISS = object()
@@ -218,7 +217,7 @@ def execute(this: Call) -> Any:
     if not this.task.settings.memo:
         return _execute_body(this)
     store = this.run.store
-    held = store.flight.acquire(this.key, this.parent.held, Blocked)
+    held = store.flight.acquire(this.key, this.parent.held, _blocked)
     try:
         value = _look_again(this)
         return _execute_body(this) if value is MISS else value
@@ -232,13 +231,20 @@ async def execute_async(this: Call) -> Any:
     if not this.task.settings.memo:
         return await _execute_body_async(this)
     store = this.run.store
-    held = await store.flight.acquire_async(this.key, this.parent.held, Blocked)
+    held = await store.flight.acquire_async(this.key, this.parent.held, _blocked)
     try:
         value = _look_again(this)
         return await _execute_body_async(this) if value is MISS else value
     finally:
         if held:
             _release(store.flight, this.key)
+
+
+def _blocked() -> Blocked:
+    """A block in which this thread's place is free for other work, as nothing but waiting needs."""
+    from tasklineage.executors.base import Blocked
+
+    return Blocked()
 
 
 def _release(flight: Flight, key: bytes) -> None:
@@ -274,6 +280,8 @@ def _execute_body(this: Call) -> Any:
         else:
             body.leave()
             return body.succeed(value)
+        from tasklineage.core.policy import pause
+
         pause(delay)
 
 
@@ -294,6 +302,8 @@ async def _execute_body_async(this: Call) -> Any:
         else:
             body.leave()
             return body.succeed(value)
+        from tasklineage.core.policy import pause_async
+
         await pause_async(delay)
 
 

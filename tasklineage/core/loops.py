@@ -7,8 +7,6 @@ from collections.abc import Callable, Coroutine
 from contextvars import copy_context
 from typing import Any, TypeVar
 
-from tasklineage.executors.base import Blocked
-
 T = TypeVar("T")
 
 
@@ -62,6 +60,8 @@ async def in_thread(function: Callable[..., T], *args: Any) -> T:
     A worker of an executor whose coroutine waits here lends its slot meanwhile.
     """
     import asyncio
+
+    from tasklineage.executors.base import Blocked
 
     async with Blocked():
         return await asyncio.to_thread(function, *args)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import inspect
 import os
 import sys
 import threading
@@ -18,14 +17,13 @@ from tasklineage.core.frame import Frame, current
 from tasklineage.core.origins import Origins
 from tasklineage.core.program import git_commit, program_name, working_folder
 from tasklineage.errors import ConfigError, StoreError, UnhashableArgument
-from tasklineage.executors.base import Executor
-from tasklineage.executors.choose import executor_from
 from tasklineage.key.digest import digest
 from tasklineage.query.slot import Slot
 from tasklineage.storage.records import Ref, RunBegin, RunEnd, new_id
 from tasklineage.storage.store import Store, open_store
 
 if TYPE_CHECKING:
+    from tasklineage.executors.base import Executor
     from tasklineage.query.calls import Call
     from tasklineage.query.runs import Run
 
@@ -86,6 +84,8 @@ class RunState:
     @property
     def executor(self) -> Executor:
         """Where submitted calls of this run execute."""
+        from tasklineage.executors.choose import executor_from
+
         return executor_from(self.executor_spec or config.default_executor())
 
     def begin(
@@ -315,6 +315,8 @@ def _store_for(store: Any, enclosing: RunState | None, durability: str | None) -
 
 def _checked_executor(executor: Any) -> Any:
     if executor is not None:
+        from tasklineage.executors.choose import executor_from
+
         executor_from(executor)
     return executor
 
@@ -331,7 +333,9 @@ def _is_clean_exit(error: BaseException) -> bool:
 
 def _first_user_level() -> int:
     """The stack level of the first frame outside this package, for `warnings.warn`."""
-    level, frame = 0, inspect.currentframe()
+    from inspect import currentframe  # slow to import, rarely needed
+
+    level, frame = 0, currentframe()
     while frame is not None and frame.f_globals.get("__name__", "").startswith("tasklineage."):
         level, frame = level + 1, frame.f_back
     return level

@@ -3,30 +3,42 @@
 from __future__ import annotations
 
 import functools
-import inspect
+import sys
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from datetime import timedelta
-from types import MethodType
-from typing import Any, Concatenate, Generic, NamedTuple, ParamSpec, TypeVar, overload
+from types import FunctionType, MethodType, ModuleType
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Concatenate,
+    Generic,
+    NamedTuple,
+    ParamSpec,
+    TypeVar,
+    overload,
+)
 
 from tasklineage import config
 from tasklineage.core import engine, memos
 from tasklineage.core.binding import Binding, binding_of
 from tasklineage.core.call import Plan
 from tasklineage.core.failure import without_our_frames
-from tasklineage.core.future import BoundCall, Future, submit
-from tasklineage.core.policy import Retry, as_retry
 from tasklineage.errors import ConfigError
-from tasklineage.executors.base import Executor
-from tasklineage.executors.choose import executor_from
 from tasklineage.key.code_version import TaskLike, code_version
 from tasklineage.key.guards import epoch
+
+if TYPE_CHECKING:
+    from tasklineage.core.future import BoundCall, Future
+    from tasklineage.core.policy import Retry
+    from tasklineage.executors.base import Executor
 
 P = ParamSpec("P")
 R = TypeVar("R", covariant=True)
 T = TypeVar("T")
 S = TypeVar("S")
 A = ParamSpec("A")
+_IS_COROUTINE, _IS_GENERATOR = 0x80, 0x20 | 0x200
+"""Flags of a code object; a generator may be asynchronous."""
 
 
 class Options(NamedTuple):
@@ -39,7 +51,7 @@ class Options(NamedTuple):
     key: Mapping[str, Callable[[Any], Any]] = {}
     ttl: float | None = None
     track: tuple[Any, ...] = ()
-    retries: Retry = Retry(0)
+    retries: Retry | None = None
     catch: tuple[type[BaseException], ...] = ()
     default: Any = None
     tags: tuple[str, ...] = ()
@@ -59,7 +71,7 @@ class Task(TaskLike, Generic[P, R]):
 
     def __init__(self, function: Callable[P, R], options: Options) -> None:
         functools.update_wrapper(self, function)
-        if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        if _flags(function) & _IS_GENERATOR:
             raise ConfigError(
                 f"{_name_of(function)} is a generator function: a task returns one value. "
                 "Return a list instead of yielding."
@@ -68,7 +80,7 @@ class Task(TaskLike, Generic[P, R]):
         self._binding = binding_of(function)
         self._plan: Plan | None = None
         self.name = options.name or _name_of(function)
-        self.is_async = inspect.iscoroutinefunction(function)
+        self.is_async = _is_async(function)
         self._check_parameters()
         memos.register(self)
 
@@ -119,6 +131,8 @@ class Task(TaskLike, Generic[P, R]):
 
         Futures, BoundCalls and Fanouts may stand for values, also inside lists, tuples and dicts.
         """
+        from tasklineage.core.future import submit
+
         return submit(self, args, kwargs)
 
     @overload
@@ -137,6 +151,8 @@ class Task(TaskLike, Generic[P, R]):
         TypeError
             The arguments do not fit the function.
         """
+        from tasklineage.core.future import BoundCall
+
         self._binding.bind(*args, **kwargs)
         return BoundCall(self, args, kwargs)
 
@@ -181,7 +197,7 @@ class Task(TaskLike, Generic[P, R]):
         return f"<task {self.name}>"
 
     def __reduce__(self) -> Any:
-        found: Any = inspect.getmodule(self.__wrapped__)
+        found: Any = sys.modules.get(self.__wrapped__.__module__)
         for part in self.__wrapped__.__qualname__.split("."):
             found = getattr(found, part, None)
         if found is self:
@@ -341,7 +357,7 @@ def _decorate(function: Any, options: Options) -> Task[Any, Any]:
         raise ConfigError(f"@task goes under @{kind}, next to the function: swap the two lines")
     if isinstance(function, Task):
         raise ConfigError(f"{function.name} is a task already; change it with .options(...)")
-    if not inspect.isfunction(function):
+    if not isinstance(function, FunctionType):
         raise ConfigError(
             f"@task takes a function, not {type(function).__name__}; wrap it in a function"
         )
@@ -382,11 +398,11 @@ def _checked(
         key=_key_functions(key),
         ttl=_seconds(ttl),
         track=_tracked(track),
-        retries=as_retry(retries),
+        retries=_retries(retries),
         catch=_exceptions(catch),
         default=default,
         tags=_strings(tags, "tags"),
-        executor=None if executor is None else executor_from(executor),
+        executor=None if executor is None else _executor(executor),
         store_args=store_args,
     )
 
@@ -415,12 +431,26 @@ def _seconds(ttl: float | timedelta | None) -> float | None:
     return None if seconds is None else float(seconds)
 
 
+def _retries(retries: int | Retry) -> Retry | None:
+    if type(retries) is int and retries == 0:
+        return None
+    from tasklineage.core.policy import as_retry
+
+    return as_retry(retries)
+
+
+def _executor(spec: Any) -> Executor:
+    from tasklineage.executors.choose import executor_from
+
+    return executor_from(spec)
+
+
 def _tracked(track: Any) -> tuple[Any, ...]:
     extras = tuple(track) if isinstance(track, list | tuple | set | frozenset) else (track,)
     for extra in extras:
         if isinstance(extra, str) and not extra.startswith(("dist:", "env:")):
             raise ConfigError(f'track= takes "dist:NAME" or "env:NAME", not {extra!r}')
-        if not (isinstance(extra, str) or callable(extra) or inspect.ismodule(extra)):
+        if not (isinstance(extra, str) or callable(extra) or isinstance(extra, ModuleType)):
             raise ConfigError(f"track= takes functions, modules and strings, not {extra!r}")
     return extras
 
@@ -436,6 +466,22 @@ def _exceptions(
 
 def _is_exception_class(thing: Any) -> bool:
     return isinstance(thing, type) and issubclass(thing, BaseException)
+
+
+def _flags(function: Callable[..., Any]) -> int:
+    code = getattr(function, "__code__", None)
+    return 0 if code is None else code.co_flags
+
+
+def _is_async(function: Callable[..., Any]) -> bool:
+    """Whether it is an `async def` function, or one that was marked as such."""
+    if _flags(function) & _IS_COROUTINE:
+        return True
+    if not vars(function):
+        return False
+    from inspect import iscoroutinefunction  # slow to import
+
+    return iscoroutinefunction(function)
 
 
 def _name_of(function: Callable[..., Any]) -> str:

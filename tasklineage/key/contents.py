@@ -5,7 +5,6 @@ Everything here only reads: it decides which parts of a live object count, not h
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import sys
 import typing
@@ -195,15 +194,17 @@ def _members(namespace: dict[str, Any]) -> Iterator[Part]:
 
 def _fields(namespace: dict[str, Any]) -> Iterator[Part]:
     """The fields of a dataclass in order, and its parameters."""
+    from dataclasses import MISSING  # whoever has fields has imported it
+
     yield "dataclass", repr(namespace.get("__dataclass_params__"))
     for n, field in enumerate(namespace["__dataclass_fields__"].values()):
         label = f"field {n} {field.name}"
         flags = (field.init, field.repr, field.hash, field.compare, field.kw_only)
         yield label, (str(field._field_type), flags)
         yield f"{label} type", field.type
-        if field.default is not dataclasses.MISSING:
+        if field.default is not MISSING:
             yield f"{label} default", field.default
-        if field.default_factory is not dataclasses.MISSING:
+        if field.default_factory is not MISSING:
             yield f"{label} default_factory", field.default_factory
         if field.metadata:
             yield f"{label} metadata", tuple(field.metadata.items())
@@ -224,8 +225,11 @@ def _is_generated(value: Any, *, is_dataclass: bool) -> bool:
     file = value.__code__.co_filename
     if file.startswith("<attrs generated"):
         return True
-    is_theirs = file in ("<string>", dataclasses.__file__) or file.endswith("reprlib.py")
-    return is_dataclass and is_theirs
+    if not is_dataclass:
+        return False
+    import dataclasses
+
+    return file in ("<string>", dataclasses.__file__) or file.endswith("reprlib.py")
 
 
 def _is_enum(cls: type) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import numbers
 import sys
 from collections.abc import Iterable
 from typing import Any
@@ -46,6 +45,8 @@ def is_number_kind(kind: type) -> bool:
     """Whether a type that is no atom is one of numbers: complex, Decimal, Fraction, or numpy's."""
     if _library(kind) not in _NUMERIC:
         return False
+    import numbers
+
     return issubclass(kind, numbers.Number) or kind.__name__ in ("bool", "bool_")
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import types
-from pickle import PickleBuffer
 from typing import Any
 
 from xxhash import xxh3_128_digest
@@ -40,6 +39,7 @@ def _array(value: Any, _: Code) -> Parts:
     return "array.array", value.typecode, value.itemsize, xxh3_128_digest(value)
 
 
+@LIBRARY.form("pickle:PickleBuffer")
 def _buffer(value: Any, _: Code) -> Parts:
     return "buffer", xxh3_128_digest(value.raw())
 
@@ -57,7 +57,6 @@ def _mapping_proxy(value: Any, _: Code) -> Parts:
     return "mappingproxy", dict(value)
 
 
-add_form(PickleBuffer, _buffer, family=False)
 add_form(types.EllipsisType, _constant, family=False)
 add_form(types.NotImplementedType, _constant, family=False)
 add_form(types.MappingProxyType, _mapping_proxy, family=False)

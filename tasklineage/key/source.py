@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
-import linecache
 from collections.abc import Iterator
 from types import CodeType, FunctionType
 
@@ -22,6 +20,9 @@ class Sources:
 
     def of(self, function: FunctionType) -> str:
         """The text of a function with its decorators; empty where there is none that fits."""
+        import inspect  # slow to import; needed once for each new code version
+        import linecache
+
         code = function.__code__
         lines = linecache.getlines(code.co_filename, function.__globals__)
         if not lines:

@@ -11,7 +11,6 @@ of it (copy on write) stays what it was for as long as somebody holds it.
 from __future__ import annotations
 
 import errno
-import mmap
 import os
 import struct
 import sys
@@ -19,7 +18,7 @@ import time
 import weakref
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 import xxhash
 
@@ -34,6 +33,9 @@ from tasklineage.storage.object_layout import (
     laid_out,
     parse,
 )
+
+if TYPE_CHECKING:
+    import mmap
 
 MAPPED_FROM = 256 * 1024
 """Files up to this size are read, and verified at every read; larger ones are mapped."""
@@ -402,6 +404,8 @@ def _map(descriptor: int, size: int) -> memoryview:
     Every map of Python before 3.13 keeps a descriptor open, and a program may hold thousands of
     arrays: beyond a quarter of what the process may open, they are read instead.
     """
+    import mmap  # slow to import, and not needed where all values are small
+
     if _Maps.has_room():
         try:
             image = mmap.mmap(descriptor, size, access=mmap.ACCESS_COPY, **_MAP_OPTIONS)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-import pickle
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tasklineage.errors import CorruptObject, MissingObject, UnstorableResult
 from tasklineage.key.digest import digest as digest_of
@@ -21,6 +20,9 @@ from tasklineage.storage.codecs.describe import preview, type_name
 from tasklineage.storage.object_layout import Buffer, Chunked, Header
 from tasklineage.storage.objects import Objects
 from tasklineage.storage.records import Ref
+
+if TYPE_CHECKING:
+    import pickle
 
 _SCALARS = frozenset({int, float, bool, complex, type(None)})
 _KNOWN_KINDS = frozenset({str, bytes, bytearray, list, tuple, dict, set, frozenset})
@@ -272,6 +274,8 @@ def _may_be_small(value: Any) -> bool:
     kind = type(value)
     if kind in _KNOWN_KINDS:
         return kind not in (str, bytes, bytearray) or len(value) <= LIMIT
+    import pickle  # slow to import, and not needed for plain values
+
     counter = _Counter()
     try:
         size = getattr(value, "nbytes", None)

@@ -12,16 +12,17 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from tasklineage.errors import CorruptObject, MissingObject, TasklineageError, UnsafeFormat
-from tasklineage.storage.codecs import registry, tree
 from tasklineage.storage.codecs.base import Codec, Encoded, Undecodable
 from tasklineage.storage.codecs.describe import LONGEST, clipped
-from tasklineage.storage.codecs.encoder import NEVER_PARTS, Encoder, Put
 from tasklineage.storage.codecs.plain import PLAIN, pack_atom, unpack, unpack_items
 from tasklineage.storage.object_layout import StoredObject
 from tasklineage.storage.records import Ref
+
+if TYPE_CHECKING:
+    from tasklineage.storage.codecs.encoder import Put
 
 __all__ = [
     "LIMIT",
@@ -45,6 +46,7 @@ _DAMAGE = (
     ValueError, TypeError, LookupError, ArithmeticError, AttributeError, RecursionError,
     struct.error,
 )  # fmt: skip
+_TREE = "tree"
 _new_ref = tuple.__new__
 
 Open = Callable[[bytes], StoredObject]
@@ -94,6 +96,8 @@ def encode(
             if len(text) > LONGEST:
                 text = clipped(text)
             return _new_ref(Ref, (digest, _ATOMS[kind], PLAIN, len(data), data, None, text))
+    from tasklineage.storage.codecs.encoder import Encoder  # not needed for plain values
+
     return Encoder(put, limit, known, digest_of, path).ref(value, digest)
 
 
@@ -137,10 +141,12 @@ def object_ids(ref: Ref, open_object: Open) -> tuple[bytes, ...]:
         The object of a tree is needed to know its parts.
     """
     if ref.oid is not None:
-        children = open_object(ref.oid).header.children if ref.codec == tree.NAME else ()
+        children = open_object(ref.oid).header.children if ref.codec == _TREE else ()
         return (ref.oid, *children)
-    if ref.codec != tree.NAME or ref.data is None:
+    if ref.codec != _TREE or ref.data is None:
         return ()
+    from tasklineage.storage.codecs import tree
+
     _, buffers = _content(ref, open_object)
     try:
         return tree.children(buffers[0])
@@ -155,7 +161,7 @@ def is_present(ref: Ref, has: Callable[[bytes], bool], open_object: Open) -> boo
     """
     if not ref.is_stored:
         return False
-    if ref.codec != tree.NAME:
+    if ref.codec != _TREE:
         return ref.oid is None or has(ref.oid)
     try:
         return all(has(oid) for oid in object_ids(ref, open_object))
@@ -170,10 +176,12 @@ def _decode(
     note_part: Callable[[Ref], object] | None = None,
 ) -> Any:
     """What `decode` does for all but inline plain values."""
-    if ref.codec == tree.NAME:
+    if ref.codec == _TREE:
         return _decode_tree(ref, open_object, allow_pickle, note_part)
     if not ref.is_stored:
         raise MissingObject(f"a {ref.type} was described, not stored: {ref.preview}")
+    from tasklineage.storage.codecs import registry
+
     codec = registry.codec_named(ref.codec)
     if codec is None:
         raise Undecodable(
@@ -205,6 +213,9 @@ def _decode_tree(
     allow_pickle: bool,
     note_part: Callable[[Ref], object] | None,
 ) -> Any:
+    from tasklineage.storage.codecs import tree
+    from tasklineage.storage.codecs.encoder import NEVER_PARTS
+
     def decode_part(part: Ref) -> Any:
         if part.codec in NEVER_PARTS:
             raise ValueError(f"a part stored by {part.codec}")

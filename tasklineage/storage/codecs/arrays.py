@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     Array: TypeAlias = np.ndarray[Any, Any]
     DType: TypeAlias = np.dtype[Any]
 
-_SIMPLE = re.compile(r"[<>|](?:[biufc]\d{1,2}|[SUV]\d{1,10}|[mM]8(?:\[\d{0,9}[A-Za-z]{1,2}\])?)")
+_SIMPLE = r"[<>|](?:[biufc]\d{1,2}|[SUV]\d{1,10}|[mM]8(?:\[\d{0,9}[A-Za-z]{1,2}\])?)"
 _KINDS = frozenset("biufcmMSUV")
 _NUMBERS = frozenset("biufc")
 _MOST_NESTED = 16
@@ -123,7 +123,7 @@ def pack_dtype(dtype: DType) -> Any:
     if dtype.subdtype is not None:
         base = pack_dtype(dtype.subdtype[0])
         return None if base is None else [base, list(dtype.subdtype[1])]
-    return dtype.str if dtype.kind in _KINDS and _SIMPLE.fullmatch(dtype.str) else None
+    return dtype.str if dtype.kind in _KINDS and re.fullmatch(_SIMPLE, dtype.str) else None
 
 
 def unpack_dtype(described: Any, depth: int = 0) -> DType:
@@ -156,7 +156,7 @@ def unpack_dtype(described: Any, depth: int = 0) -> DType:
 def _simple_dtype(described: str) -> DType:
     import numpy as np
 
-    if _SIMPLE.fullmatch(described) is None:
+    if re.fullmatch(_SIMPLE, described) is None:
         raise ValueError(f"no dtype of raw bytes: {described[:40]!r}")
     return np.dtype(described)
 

@@ -9,14 +9,16 @@ local classes by cloudpickle, as copies.
 from __future__ import annotations
 
 import io
-import pickle
 from collections import ChainMap
 from collections.abc import Callable, Iterator
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tasklineage.storage.codecs.base import Codec, Encoded
 from tasklineage.storage.object_layout import Buffer, Chunked
+
+if TYPE_CHECKING:
+    import pickle
 
 PICKLE, CLOUDPICKLE = "pickle", "cloudpickle"
 _DEEPEST_BLAME = 100
@@ -40,6 +42,8 @@ class PickleCodec(Codec):
         return Encoded(None, [stream.joined(), *(buffer.raw() for buffer in buffers)])
 
     def decode(self, meta: Any, buffers: list[memoryview]) -> Any:
+        import pickle
+
         return pickle.loads(buffers[0], buffers=buffers[1:])
 
     def accepts(self, value: Any) -> bool:
@@ -52,6 +56,8 @@ class PickleCodec(Codec):
 
     def _pickler(self, stream: Any, callback: Callable[[Any], Any]) -> Any:
         if self.name == PICKLE:
+            import pickle
+
             return pickle.Pickler(stream, protocol=5, buffer_callback=callback)
         return _exact_cloudpickler()(stream, protocol=5, buffer_callback=callback)
 
