@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from tasklineage import config
 from tasklineage.core.frame import Frame, current
-from tasklineage.core.program import program_name
+from tasklineage.core.program import is_interactive, program_name
 from tasklineage.core.run import RunState
 from tasklineage.storage.store import open_store
 
@@ -101,7 +101,7 @@ def _at_exit() -> None:
     if run is None:
         return
     error = getattr(sys, "last_value", None)
-    if error is None or hasattr(sys, "ps1") or "IPython" in sys.modules:
+    if error is None or is_interactive():
         _end(run, None if _Exit.code in (None, 0) else "failed")
     else:
         _end(run, "interrupted" if isinstance(error, KeyboardInterrupt) else "failed")

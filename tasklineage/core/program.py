@@ -6,13 +6,17 @@ import contextlib
 import os
 import sys
 from pathlib import Path
+from typing import Any
+
+_NOTEBOOK_FILES = ("__vsc_ipynb_file__", "__session__")
+"""Where front ends tell a kernel which file is open: VS Code, and Jupyter servers."""
 
 
 def program_name() -> str:
     """The name of the script, module or notebook that this process runs."""
-    if "ipykernel" in sys.modules:
-        return "notebook"
-    main = sys.modules.get("__main__")
+    main: Any = sys.modules.get("__main__")
+    if is_notebook():
+        return _notebook_name(vars(main))
     spec = getattr(main, "__spec__", None)
     if spec is not None:
         name: str = spec.name
@@ -29,6 +33,30 @@ def working_folder() -> str:
         return os.getcwd()
     except OSError:
         return ""
+
+
+def is_notebook() -> bool:
+    """Whether this process is a Jupyter kernel, which is what can replace an output."""
+    return any(base.__name__ == "ZMQInteractiveShell" for base in type(_shell()).__mro__)
+
+
+def is_interactive() -> bool:
+    """Whether somebody types the program: an exception does not end it."""
+    return hasattr(sys, "ps1") or _shell() is not None
+
+
+def _shell() -> Any:
+    """The shell of IPython that runs the program; None in any other process."""
+    return getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+
+
+def _notebook_name(names: dict[str, Any]) -> str:
+    """What the front end says is open, without its folder; `notebook` where it says nothing."""
+    for name in _NOTEBOOK_FILES:
+        file = names.get(name)
+        if isinstance(file, str) and file.endswith(".ipynb"):
+            return Path(file).stem
+    return "notebook"
 
 
 def git_commit() -> str:

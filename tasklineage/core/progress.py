@@ -22,6 +22,7 @@ from typing import Any, Protocol
 
 from tasklineage import config
 from tasklineage.core import capture
+from tasklineage.core.program import is_notebook
 
 PERIOD = 0.1
 """Seconds between two drawings."""
@@ -50,7 +51,7 @@ def progress(label: str, total: int | None = None) -> Progress:
     """The bar of a map; `SILENT` where nobody would see one."""
     if not config.wants_progress():
         return SILENT
-    if _is_notebook():
+    if is_notebook():
         screen: Screen = _notebook
     elif _is_terminal(sys.stderr):
         screen = _terminal
@@ -340,12 +341,6 @@ def _is_terminal(stream: Any) -> bool:
         return bool(stream.isatty())
     except (AttributeError, ValueError):  # None, or something without it; closed
         return False
-
-
-def _is_notebook() -> bool:
-    """Whether this is a Jupyter kernel, which is what can replace an output."""
-    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
-    return any(base.__name__ == "ZMQInteractiveShell" for base in type(shell).__mro__)
 
 
 _terminal = TerminalScreen()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 
 import tasklineage as tl
+from tests.integration.kernels import run_all
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "examples"
@@ -157,3 +159,16 @@ def test_a_mended_script_executes_only_what_was_not_finished(copy: Copy) -> None
     assert marathon.counts() == (2, 12)
     assert marathon.counts() == (0, 14)
     assert "1925 Albert Michelsen      1576.6 s" in marathon.prints()
+
+
+def test_a_notebook_executes_nothing_in_a_new_kernel(copy: Copy) -> None:
+    pytest.importorskip("sklearn", reason="the example needs scikit-learn")
+    folder = copy("notebook").folder
+    cells = json.loads((folder / "neighbours.ipynb").read_text("utf-8"))["cells"]
+    code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+    first = "".join(output.stdout for output in run_all(folder, *code))
+    assert "executed 16, hits 0" in first
+    second = run_all(folder, "1 + 1", *code)
+    assert "executed 0, hits 16" in "".join(output.stdout for output in second)
+    assert any("image/png" in shown for output in second for shown in output.displays)
+    assert sum("text/html" in shown for output in second for shown in output.displays) == 3

@@ -201,10 +201,17 @@ def _decode(
         if codec.is_safe and registry.is_built_in(codec) and isinstance(error, _DAMAGE):
             _raise_damage(ref, error)
         raise Undecodable(
-            f"a {ref.type} does not decode here: {type(error).__name__}: {error}",
+            f"a {ref.type} does not decode here: {type(error).__name__}: {error}{_advice(error)}",
             codec=ref.codec,
             type=ref.type,
         ) from error
+
+
+def _advice(error: Exception) -> str:
+    """What to do about a class that pickle has not found where it was."""
+    if not isinstance(error, AttributeError | ImportError):
+        return ""
+    return " (define or import its class first, under the name that it had)"
 
 
 def _decode_tree(
