@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from tasklineage.errors import CorruptObject, MissingObject, TasklineageError, UnsafeFormat
 from tasklineage.storage.codecs.base import Codec, Encoded, Undecodable
+from tasklineage.storage.codecs.classes import find_class, find_loaded
 from tasklineage.storage.codecs.describe import LONGEST, clipped
 from tasklineage.storage.codecs.plain import PLAIN, pack_atom, unpack, unpack_items
 from tasklineage.storage.object_layout import StoredObject
@@ -233,7 +234,9 @@ def _decode_tree(
 
     _, buffers = _content(ref, open_object)
     try:
-        return tree.decode_tree(buffers[0], decode_part)
+        return tree.decode_tree(
+            buffers[0], decode_part, find_class if allow_pickle else find_loaded
+        )
     except TasklineageError:
         raise
     except _DAMAGE as error:

@@ -7,6 +7,7 @@ from itertools import islice
 from typing import Any
 
 from tasklineage.storage.codecs import arrays
+from tasklineage.storage.codecs.describe_objects import shown_object
 
 LONGEST = 120
 _MOST_ITEMS = 6
@@ -50,7 +51,9 @@ def _shown(value: Any, level: int) -> str:
         return f"{clipped(str(value.dtype))} {value.shape}"
     if kind.__module__ == "numpy" and isinstance(value, arrays.loaded("generic") or ()):
         return clipped(str(value))
-    return type_name(kind)
+    if level > _MOST_LEVELS:
+        return type_name(kind)
+    return shown_object(value, level, _shown) or type_name(kind)
 
 
 def _container(value: Any, level: int) -> str:

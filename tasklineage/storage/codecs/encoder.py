@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 import msgpack
 
 from tasklineage.errors import UnstorableResult
-from tasklineage.storage.codecs import arrays, registry, tree
+from tasklineage.storage.codecs import arrays, registry, standard, tree
 from tasklineage.storage.codecs.base import Encoded
 from tasklineage.storage.codecs.describe import clipped, preview, type_name
 from tasklineage.storage.codecs.pickled import CLOUDPICKLE, PICKLE, blame
@@ -50,9 +50,11 @@ class Encoder:
             return self._container(value, digest)
         if self._is_small(value):
             return self._inline_plain(value, digest, bytes(pack_any(value)), preview(value))
+        if standard.is_standard(value):
+            return self._stored(value, digest, PLAIN, Encoded(b"", [pack_any(value)]))
         codec = registry.codec_for(value)
         if codec is None:
-            return self._pickled(value, digest)
+            return self._nested(value, digest)
         return self._stored(value, digest, codec.name, codec.encode(value))
 
     def _is_small(self, value: Any) -> bool:
@@ -120,7 +122,9 @@ class Encoder:
         name = type_name(type(value))
         size = sum(map(_length, encoded.buffers))
         data, oid = None, None
-        if size <= self._limit and codec != PLAIN:
+        if size <= self._limit and codec == PLAIN and not encoded.meta:
+            data = _joined(encoded.buffers[0])
+        elif size <= self._limit and codec != PLAIN:
             data = msgpack.packb([encoded.meta, *map(_joined, encoded.buffers)])
         else:
             header = Header(codec, name, encoded.meta, encoded.children)

@@ -8,6 +8,7 @@ None, bool, int, float, str, bytes, list and dict are msgpack's own. The rest ar
     4  set, 5  frozenset: a packed array, in an order that depends on the content alone
     6  numpy scalar: a packed array of dtype and bytes
     7  numpy array: a packed array of the codec's description and the bytes
+    10 a date, a path, an exact number …: see `standard`
 
 What holds tuples and no lists is packed as if they were lists, at full speed, and marked: the byte
 0xC1, which msgpack never uses, then `T`, or `L` where the outermost array is a list after all.
@@ -28,6 +29,7 @@ import msgpack
 
 from tasklineage.storage.codecs import arrays
 from tasklineage.storage.codecs.base import Codec, Encoded
+from tasklineage.storage.codecs.standard import STANDARD, pack_standard, unpack_standard
 from tasklineage.storage.object_layout import check_lengths
 
 PLAIN = "plain"
@@ -38,7 +40,7 @@ DEEPEST = 48
 """Containers nested further are not plain."""
 
 BIGINT, COMPLEX, TUPLE, SET, FROZENSET, SCALAR, ARRAY, NODE, PART = range(1, 10)
-"""Extension types; the last two occur in trees only."""
+"""Extension types, as is `standard.STANDARD`; the last two occur in trees only."""
 
 _LISTS = ATOMS | {list, dict}
 _TUPLES = ATOMS | {tuple, dict}
@@ -164,6 +166,9 @@ def _extension(value: Any) -> Any:
         return msgpack.ExtType(BIGINT, value.to_bytes(size, "little", signed=True))
     if kind is complex:
         return msgpack.ExtType(COMPLEX, _PAIR.pack(value.real, value.imag))
+    described = pack_standard(value)
+    if described is not None:
+        return msgpack.ExtType(STANDARD, bytes(pack_any(described)))
     if arrays.is_scalar(value):
         return msgpack.ExtType(SCALAR, bytes(pack_any(arrays.pack_scalar(value))))
     if arrays.is_array(value):
@@ -199,6 +204,8 @@ def extended(depth: int, code: int, data: bytes) -> Any:
         return set(content)
     if code == FROZENSET:
         return frozenset(content)
+    if code == STANDARD:
+        return unpack_standard(content)
     if code == SCALAR:
         return arrays.unpack_scalar(content)
     if code == ARRAY:

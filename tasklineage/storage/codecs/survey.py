@@ -1,4 +1,4 @@
-"""What a container holds, found by one walk that no nesting, sharing or cycle can harm."""
+"""What a value holds, found by one walk that no nesting, sharing or cycle can harm."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable
 from itertools import chain
 from typing import Any
 
-from tasklineage.storage.codecs import arrays
+from tasklineage.storage.codecs import arrays, standard
+from tasklineage.storage.codecs.instances import Opened, hashed_items, is_key, opened
 from tasklineage.storage.codecs.plain import ATOMS, CONTAINERS, DEEPEST
 
 FLAT: frozenset[type] = ATOMS | {complex}
@@ -14,7 +15,9 @@ _PLAIN = FLAT | CONTAINERS
 
 
 class Survey:
-    """The containers reached from `root`, an exact container, and whether they are plain.
+    """The containers reached from `root`, and whether they are plain.
+
+    Objects that can be opened (see `instances`) count as containers; `root` may be one.
 
     A tuple or frozenset of atoms cannot be told from its copy: it is not listed.
 
@@ -31,7 +34,10 @@ class Survey:
     container, a step of Python only for elements that are no atoms.
     """
 
-    __slots__ = "_leaves", "_parents", "_places", "boxes", "is_storable", "kinds", "nodes", "twice"
+    __slots__ = (
+        "_leaves", "_parents", "_places", "boxes", "is_storable", "kinds", "nodes", "objects",
+        "twice",
+    )  # fmt: skip
 
     def __init__(self, root: Any, limit: int, is_leaf: Callable[[Any], bool]) -> None:
         self.boxes: list[Any] = [root]
@@ -39,6 +45,8 @@ class Survey:
         self.nodes: set[int] = set()
         """Positions in `boxes` of what plain content cannot hold: shared, part of a cycle, nested
         too deeply, holding a part, or holding one of these. Empty: all of it is plain."""
+        self.objects: dict[int, Opened] = {}
+        """The objects among the boxes, by position. All of them are nodes."""
         self.kinds: set[type] = set()
         """The exact types of everything inside."""
         self.twice: set[int] = set()
@@ -51,9 +59,14 @@ class Survey:
 
     def _walk(self, limit: int, is_leaf: Callable[[Any], bool]) -> bool:
         depth, level_end = 0, 1
-        for at, box in enumerate(self.boxes):
+        root = self.boxes[0]
+        if type(root) not in CONTAINERS and not self._open(0, opened(root)):
+            return False
+        for at, whole in enumerate(self.boxes):
             if at == level_end:
                 depth, level_end = depth + 1, len(self.boxes)
+            found = self.objects.get(at) if self.objects else None
+            box = whole if found is None else found.items
             held = _kinds(box)
             self.kinds |= held
             if held <= FLAT:
@@ -64,12 +77,14 @@ class Survey:
                     continue
                 if kind in CONTAINERS:
                     self._meet_container(item, kind, at)
-                elif arrays.is_scalar(item):
+                elif standard.is_standard(item) or arrays.is_scalar(item):
                     continue
-                elif not is_leaf(item):
-                    return False
-                else:
+                elif is_leaf(item):
                     self._meet_leaf(item, at, limit)
+                elif not self._meet_object(item, at):
+                    return False
+        if self.objects and self._has_unsafe_keys():
+            return False
         if depth >= DEEPEST - 2:
             self._mark_deep()
         self._spread()
@@ -86,6 +101,49 @@ class Survey:
             self._parents.append(at)
         else:
             self.nodes.update((place, at))
+
+    def _meet_object(self, item: Any, at: int) -> bool:
+        """Whether it can be opened; then it is a box."""
+        end = len(self.boxes)
+        place = self._places.get(id(item), end)
+        if place == end and not self._open(end, opened(item)):
+            return False
+        if place == end:
+            self._places[id(item)] = end
+            self.boxes.append(item)
+            self._parents.append(at)
+        else:
+            self.nodes.add(at)
+        return True
+
+    def _open(self, place: int, found: Opened | None) -> bool:
+        if found is None:
+            return False
+        self.objects[place] = found
+        self.nodes.add(place)
+        return True
+
+    def _has_unsafe_keys(self) -> bool:
+        """Whether something is a key, or in one, that is hashed by code of its class."""
+        pending = [item for at, box in enumerate(self.boxes) for item in self._hashed(at, box)]
+        while pending:
+            item = pending.pop()
+            if type(item) is tuple or type(item) is frozenset:
+                pending.extend(item)
+                continue
+            found = self.objects.get(self._places.get(id(item), -1))
+            if found is not None:
+                if not is_key(item, found):
+                    return True
+                pending.extend(found.items)
+        return False
+
+    def _hashed(self, at: int, box: Any) -> Iterable[Any]:
+        """The keys of a box."""
+        found = self.objects.get(at)
+        if found is not None:
+            return hashed_items(found)
+        return box if type(box) in (dict, set, frozenset) else ()
 
     def _meet_leaf(self, item: Any, at: int, limit: int) -> None:
         first = self._leaves.get(id(item))

@@ -1,9 +1,10 @@
 """Containers as trees: a skeleton that names parts, each stored once by its Digest.
 
-The skeleton is a packed array of two. First the nodes, the outermost container in front: an array
-of its kind (0 list, 1 tuple, 2 dict, 3 set, 4 frozenset) and its elements, keys and values in turn
-for a dict. An element is plain content, another node (extension type 8, four bytes, big endian) or
-a part (type 9). Then the parts: the fields of a `Ref` each.
+The skeleton is a packed array of two or three. First the nodes, the outermost container in front:
+an array of its kind (0 list, 1 tuple, 2 dict, 3 set, 4 frozenset) and its elements, keys and values
+in turn for a dict; or of the kind 5 (an object), the number of its form, and its items. An element
+is plain content, another node (extension type 8, four bytes, big endian) or a part (type 9). Then
+the parts: the fields of a `Ref` each. Then, where there are objects, their forms: see `instances`.
 
 Nodes say what nesting cannot: the same container in two places, cycles, any depth. Parts are the
 leaves (arrays, long text and bytes) and the plain containers directly below a node, where they
@@ -14,12 +15,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from itertools import chain
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgpack
 
-from tasklineage.storage.codecs import arrays
+from tasklineage.storage.codecs import arrays, standard
 from tasklineage.storage.codecs.base import Encoded
+from tasklineage.storage.codecs.classes import FindClass
+from tasklineage.storage.codecs.instances import Maker, maker
 from tasklineage.storage.codecs.plain import (
     CONTAINERS,
     NODE,
@@ -37,6 +40,7 @@ MOST_MEASURED = 1000
 
 _KINDS: tuple[type, ...] = (list, tuple, dict, set, frozenset)
 _FROZEN = (1, 4)
+_OBJECT = 5
 _CODES = {kind: code for code, kind in enumerate(_KINDS)}
 _ITSELF = FLAT - {str, bytes}
 _MOST_HASHED = 10_000_000
@@ -49,37 +53,42 @@ def encode_tree(found: Survey, limit: int, make_part: Callable[[Any], Ref]) -> E
     `make_part` stores a leaf or a plain container of more than `limit` bytes.
     """
     writer = _Writer(found, limit, make_part)
-    rows = [writer.row(found.boxes[at]) for at in sorted(found.nodes | {0})]
+    rows = [writer.row(at) for at in sorted(found.nodes | {0})]
     if not found.nodes and not writer.parts:
         return None
-    skeleton = pack_any([rows, [list(ref) for ref in writer.parts]])
+    content: list[Any] = [rows, [list(ref) for ref in writer.parts]]
+    if writer.forms:
+        content.append([_listed(form) for form in writer.forms])
+    skeleton = pack_any(content)
     children = dict.fromkeys(ref.oid for ref in writer.parts if ref.oid is not None)
     below = sum(ref.nbytes for ref in writer.parts)
     return Encoded(None, [skeleton], tuple(children), below)
 
 
-def decode_tree(skeleton: memoryview, decode_part: Callable[[Ref], Any]) -> Any:
-    """A new container.
+def decode_tree(skeleton: memoryview, decode_part: Callable[[Ref], Any], find: FindClass) -> Any:
+    """A new value; `find` finds the classes of the objects in it.
 
     Raises
     ------
     ValueError, TypeError, LookupError, OverflowError, struct.error
         That is no skeleton.
+    Undecodable
+        A class in it is not to be had here, or has changed.
     """
-    rows, refs = _unpack(skeleton)
-    return _Reader(rows, refs, decode_part).value()
+    rows, refs, forms = _unpack(skeleton)
+    return _Reader(rows, refs, [maker(form, find) for form in forms], decode_part).value()
 
 
 def children(skeleton: memoryview | bytes) -> tuple[bytes, ...]:
     """Ids of the objects that a skeleton names."""
-    _, refs = _unpack(memoryview(skeleton))
+    _, refs, _ = _unpack(memoryview(skeleton))
     return tuple(dict.fromkeys(ref.oid for ref in refs if ref.oid is not None))
 
 
 class _Writer:
     """Turns containers into rows of the skeleton, and collects the parts."""
 
-    __slots__ = ("_found", "_limit", "_make_part", "_numbers", "_seen", "parts")
+    __slots__ = ("_found", "_limit", "_make_part", "_numbers", "_seen", "forms", "parts")
 
     def __init__(self, found: Survey, limit: int, make_part: Callable[[Any], Ref]) -> None:
         self._found = found
@@ -89,9 +98,15 @@ class _Writer:
         self._numbers = {id(found.boxes[at]): number for number, at in enumerate(places)}
         self._seen: dict[int, int] = {}
         self.parts: list[Ref] = []
+        self.forms: dict[tuple[Any, ...], int] = {}
 
-    def row(self, box: Any) -> list[Any]:
+    def row(self, at: int) -> list[Any]:
         """The kind of a container and its elements."""
+        box, found = self._found.boxes[at], self._found.objects.get(at)
+        if found is not None:
+            is_small = len(found.items) <= MOST_MEASURED
+            number = self.forms.setdefault(found.form, len(self.forms))
+            return [_OBJECT, number, *(self._item(item, is_small) for item in found.items)]
         items: Iterable[Any] = chain.from_iterable(box.items()) if type(box) is dict else box
         is_small = len(box) <= MOST_MEASURED
         return [_CODES[type(box)], *(self._item(item, is_small) for item in items)]
@@ -108,7 +123,7 @@ class _Writer:
         if kind in CONTAINERS:
             is_large = is_measured and len(pack_any(item)) > self._limit
             return self._part(item) if is_large else item
-        if arrays.is_scalar(item) or self._belongs(item):
+        if standard.is_standard(item) or arrays.is_scalar(item) or self._belongs(item):
             return item
         return self._part(item)
 
@@ -133,6 +148,15 @@ class _PartAt(int):
     __slots__ = ()
 
 
+class _Measure(NamedTuple):
+    """What hashing something takes."""
+
+    weight: int = 0
+    depth: int = 0
+    is_safe: bool = True
+    """Whether it runs no code of a class, which could see something half made."""
+
+
 class _Reader:
     """Makes the containers of a skeleton: first the mutable ones, empty, then those that cannot be
     filled later, then the contents.
@@ -141,29 +165,44 @@ class _Reader:
     would take for ever to hash.
     """
 
-    __slots__ = ("_built", "_decode_part", "_measures", "_parts", "_refs", "_rows")
+    __slots__ = ("_built", "_decode_part", "_makers", "_measures", "_parts", "_refs", "_rows")
 
     def __init__(
-        self, rows: list[list[Any]], refs: Sequence[Ref], decode_part: Callable[[Ref], Any]
+        self,
+        rows: list[list[Any]],
+        refs: Sequence[Ref],
+        makers: Sequence[Maker],
+        decode_part: Callable[[Ref], Any],
     ) -> None:
         self._rows = rows
         self._refs = refs
+        self._makers = makers
         self._decode_part = decode_part
         self._parts: dict[int, Any] = {}
         self._built: dict[int, Any] = {}
-        self._measures: dict[int, tuple[int, int]] = {}
+        self._measures: dict[int, _Measure] = {}
 
     def value(self) -> Any:
+        frozen: list[int] = []
+        mutable: list[int] = []
         for at, row in enumerate(self._rows):
-            if row[0] not in _FROZEN:
-                self._built[at] = _KINDS[row[0]]()
-        for at, row in enumerate(self._rows):
-            if row[0] in _FROZEN:
-                self._freeze(at)
-        for at, row in enumerate(self._rows):
-            if row[0] not in _FROZEN:
-                self._fill(self._built[at], row)
+            if self._is_frozen(row):
+                frozen.append(at)
+                continue
+            mutable.append(at)
+            new = self._makers[row[1]].new if row[0] == _OBJECT else None
+            self._built[at] = _KINDS[row[0]]() if new is None else new()
+        for at in frozen:
+            self._freeze(at)
+        for at in mutable:
+            self._fill(self._built[at], self._rows[at])
         return self._built[0]
+
+    def _is_frozen(self, row: list[Any]) -> bool:
+        """Whether a node cannot be filled later."""
+        if row[0] == _OBJECT:
+            return self._makers[row[1]].new is None
+        return row[0] in _FROZEN
 
     def _freeze(self, start: int) -> None:
         """Make a tuple or frozenset, after those inside of it."""
@@ -185,26 +224,42 @@ class _Reader:
     def _frozen(self, at: int) -> Any:
         self._measure(at)
         kind, *items = self._rows[at]
+        if kind == _OBJECT:
+            return self._makers[items[0]].fill(None, self._resolved(items[1:]))
         return tuple(self._resolved(items)) if kind == 1 else frozenset(self._hashed(items))
 
     def _frozen_below(self, at: int) -> list[int]:
         return [
             item
             for item in self._rows[at]
-            if type(item) is _NodeAt and self._rows[item][0] in _FROZEN
+            if type(item) is _NodeAt and self._is_frozen(self._rows[item])
         ]
 
     def _measure(self, at: int) -> None:
+        row = self._rows[at]
         below = [self._measures[item] for item in self._frozen_below(at)]
-        weight = len(self._rows[at]) + sum(measure[0] for measure in below)
-        depth = 1 + max((measure[1] for measure in below), default=0)
-        self._measures[at] = (min(weight, _MOST_HASHED + 1), depth)
+        weight = len(row) + sum(measure.weight for measure in below)
+        depth = 1 + max((measure.depth for measure in below), default=0)
+        is_safe = all(measure.is_safe for measure in below) and not any(
+            type(item) is _NodeAt and self._runs_code(self._rows[item])
+            for item in (_NodeAt(at), *row)
+        )
+        self._measures[at] = _Measure(min(weight, _MOST_HASHED + 1), depth, is_safe)
+
+    def _runs_code(self, row: list[Any]) -> bool:
+        """Whether hashing such an object runs code of its class."""
+        return row[0] == _OBJECT and not self._makers[row[1]].is_hashable
 
     def _fill(self, box: Any, row: list[Any]) -> None:
         if row[0] == 0:
             box.extend(self._resolved(row[1:]))
         elif row[0] == 2:
             box.update(zip(self._hashed(row[1::2]), self._resolved(row[2::2]), strict=True))
+        elif row[0] == _OBJECT:
+            one = self._makers[row[1]]
+            items = row[2:]
+            self._check_hashed(items[one.hashed])
+            one.fill(box, self._resolved(items))
         else:
             box.update(self._hashed(row[1:]))
 
@@ -215,12 +270,20 @@ class _Reader:
         return [self._resolve(item) for item in items]
 
     def _hashed(self, items: list[Any]) -> list[Any]:
-        for item in items:
-            if type(item) is _NodeAt:
-                weight, depth = self._measures.get(item, (0, 0))
-                if weight > _MOST_HASHED or depth > _DEEPEST_HASHED:
-                    raise ValueError("an element that takes too long to hash")
+        self._check_hashed(items)
         return self._resolved(items)
+
+    def _check_hashed(self, items: list[Any]) -> None:
+        for item in items:
+            if type(item) is not _NodeAt:
+                continue
+            measure = self._measures.get(item) or _Measure(
+                is_safe=not self._runs_code(self._rows[item])
+            )
+            if measure.weight > _MOST_HASHED or measure.depth > _DEEPEST_HASHED:
+                raise ValueError("an element that takes too long to hash")
+            if not measure.is_safe:
+                raise ValueError("an element that is hashed by its own class")
 
     def _resolve(self, item: Any) -> Any:
         if type(item) is _NodeAt:
@@ -244,15 +307,24 @@ def _extended(code: int, data: bytes) -> Any:
     return extended(0, code, data)
 
 
-def _unpack(skeleton: memoryview) -> tuple[list[list[Any]], list[Ref]]:
-    rows, parts = unpack_items(skeleton, _extended)
+def _listed(form: tuple[Any, ...]) -> list[Any]:
+    return [list(part) if type(part) is tuple else part for part in form]
+
+
+def _unpack(skeleton: memoryview) -> tuple[list[list[Any]], list[Ref], list[Any]]:
+    rows, parts, *more = unpack_items(skeleton, _extended)
+    forms = more[0] if more else []
+    if type(forms) is not list or len(more) > 1:
+        raise ValueError("no forms")
     for row in rows:
-        if type(row) is not list or type(row[0]) is not int or not 0 <= row[0] < len(_KINDS):
+        if type(row) is not list or type(row[0]) is not int or not 0 <= row[0] <= _OBJECT:
             raise ValueError("a node of no kind")
+        if row[0] == _OBJECT and (type(row[1]) is not int or not 0 <= row[1] < len(forms)):
+            raise ValueError("an object of no form")
     refs = [Ref(*fields) for fields in parts]
     if any(ref.oid is not None and not _is_id(ref.oid) for ref in refs):
         raise ValueError("a part whose object has no id")
-    return rows, refs
+    return rows, refs, forms
 
 
 def _is_id(oid: Any) -> bool:
