@@ -170,19 +170,29 @@ class Stream:
     It works also when no call is in flight, since whoever has got hold of it may keep it.
     """
 
-    __slots__ = ("__weakref__", "_is_err", "_stream", "original")
+    __slots__ = ("__weakref__", "_is_err", "_patch", "_stream", "original")
 
     original: Any
     _stream: Any
     _is_err: bool
+    _patch: Callable[[str], int] | None
 
     def __init__(self, original: Any, *, is_err: bool) -> None:
         keep = object.__setattr__  # any other attribute is set on the original
         keep(self, "original", original)
         keep(self, "_stream", _Nowhere() if original is None else original)
         keep(self, "_is_err", is_err)
+        keep(self, "_patch", None)
 
-    def write(self, text: str) -> int:
+    @property
+    def write(self) -> Callable[[str], int]:
+        """Writes a text; what somebody has put in its place does, as IPython does for each cell.
+
+        A patch stays on the proxy: it calls what was there before, which writes to the original.
+        """
+        return self._patch or self._write
+
+    def _write(self, text: str) -> int:
         """Write to the capture of this context, if there is one, and to the original stream."""
         capture = _current.get()
         flight = _flight
@@ -219,7 +229,10 @@ class Stream:
         return getattr(self._stream, name)
 
     def __setattr__(self, name: str, value: object) -> None:
-        setattr(self._stream, name, value)
+        if name == "write":
+            object.__setattr__(self, "_patch", None if value == self._write else value)
+        else:
+            setattr(self._stream, name, value)
 
     def __dir__(self) -> list[str]:
         return dir(self._stream)

@@ -57,7 +57,7 @@ def progress(label: str, total: int | None = None) -> Progress:
         screen = _terminal
     else:
         return SILENT
-    return SILENT if screen.is_broken else screen.add(label, total)
+    return SILENT if screen.is_broken else screen.add(label.removeprefix("__main__."), total)
 
 
 class Silent:

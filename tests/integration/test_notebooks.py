@@ -244,6 +244,43 @@ def test_displays_of_a_task_are_shown(tmp_path: Path) -> None:
     assert run_all(tmp_path, *cells)[-1].displays == [{"text/plain": "1"}]
 
 
+def test_a_map_may_outlive_its_cell_and_print(tmp_path: Path) -> None:
+    with kernel(tmp_path) as session:
+        session.run(IMPORTS + "\nimport threading\ngo = threading.Event()")
+        session.run("@task(ignore=('go',))\ndef say(n, go):\n    go.wait(60)\n    print('n', n)")
+        session.run("fan = tl.map(say, range(3), go=go)")
+        assert session.run("print('meanwhile')").stdout == "meanwhile\n"
+        session.run("go.set(); fan.results()")
+        assert session.run("print('after')").stdout == "after\n"
+    assert [call.stdout for call in sorted(tl.calls(task="say"), key=lambda c: c.position)] == [
+        "n 0\n", "n 1\n", "n 2\n",
+    ]  # fmt: skip
+
+
+COUNTING = """
+published = []
+publish = get_ipython().display_pub.publish
+def counting(*args, **kwargs):
+    published.append(time.monotonic())
+    return publish(*args, **kwargs)
+get_ipython().display_pub.publish = counting
+"""
+
+
+def test_progress_is_one_output_that_changes_seldom(tmp_path: Path) -> None:
+    with kernel(tmp_path, TASKLINEAGE_PROGRESS="1") as session:
+        session.run(IMPORTS + "\nimport time" + COUNTING)
+        session.run("@task\ndef nap(n):\n    time.sleep(0.01)\n    return n")
+        session.run("begin = time.monotonic()")
+        output = session.run("r = tl.map(nap, range(200), max_workers=2).results()")
+        took = float(session.run("time.monotonic() - begin").displays[0]["text/plain"])
+        drawn = int(session.run("len(published)").displays[0]["text/plain"])
+        assert 2 <= drawn <= took * 10 + 2
+        assert len(output.displays) == 1
+        assert output.displays[0]["text/plain"].startswith("nap 200/200 200 executed")
+        assert "<progress" in output.displays[0]["text/html"]
+
+
 def test_an_interrupted_map_keeps_what_was_finished(tmp_path: Path) -> None:
     define = (
         IMPORTS + "\nimport os, signal, time",

@@ -68,6 +68,29 @@ def test_what_is_printed_is_captured_and_shown(capsys: pytest.CaptureFixture[str
     assert capsys.readouterr() == ("a result 3\nafter\n", "a message\n")
 
 
+def test_a_patch_of_write_made_while_calls_are_in_flight_sees_each_text_once(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    seen = list[str]()
+    with call() as captured:
+        stream, write = sys.stdout, sys.stdout.write
+
+        def tee(text: str) -> int:  # as IPython patches the streams for each cell
+            seen.append(text)
+            return write(text)
+
+        stream.write = tee
+        print("in the cell")
+        stream.write = write
+        print("after it")
+    assert captured.stdout() == "in the cell\nafter it\n"
+    assert capsys.readouterr().out == "in the cell\nafter it\n"
+    assert "".join(seen) == "in the cell\n"
+    with call():
+        print("later")
+    assert capsys.readouterr().out == "later\n"
+
+
 def test_it_works_at_the_level_of_descriptors(capfd: pytest.CaptureFixture[str]) -> None:
     with call() as captured:
         print("text")
