@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from tasklineage.core import capture, memos
+from tasklineage.core import capture, memos, origins
 from tasklineage.core.call import Call
 from tasklineage.core.capture import Capture
 from tasklineage.core.failure import described, noted, status_of
@@ -110,8 +110,9 @@ class Body:
         except Exception as error:  # raised by the user's own code for copying or comparing
             raise self._failed(error) from error.__cause__
         this.status = DONE
-        self._record(value, this.output, mutated, None)
-        this.run.origins.note(value, value_digest, this.id)
+        parts = origins.parts_of(value)
+        self._record(value, this.output, mutated, None, origins.named(parts) if parts else ())
+        this.run.origins.note(value, value_digest, this.id, parts)
         return value
 
     def _digested(self, value: Any) -> tuple[Any, bytes]:
@@ -178,7 +179,12 @@ class Body:
         raise self._failed(raised) from error
 
     def _record(
-        self, value: Any, output: Ref | None, mutated: tuple[str, ...], error: BaseException | None
+        self,
+        value: Any,
+        output: Ref | None,
+        mutated: tuple[str, ...],
+        error: BaseException | None,
+        parts: origins.RecordedParts = (),
     ) -> None:
         """Append the end record, then fold the call into its parent."""
         this, run = self.this, self.this.run
@@ -197,7 +203,7 @@ class Body:
             *self._logs(), fold.expires, tuple(sorted(fold.conditions)),
             store.intern_versions(members) if members else None, volatile, mutated,
             task.settings.tags, this.code.untracked,
-            run.worker_name(), tuple((c.name, c.digest) for c in this.salt),
+            run.worker_name(), tuple((c.name, c.digest) for c in this.salt), parts,
         )  # fmt: skip
         try:
             run.append(record)
@@ -222,13 +228,14 @@ class Body:
         return _text(store, self.log.stdout()), _text(store, self.log.stderr())
 
     def _edges(self) -> tuple[Edge, ...]:
-        this, origins = self.this, self.this.run.origins
+        """Where the arguments came from: the Digest of each is that of the whole value."""
+        this, table = self.this, self.this.run.origins
         known = {edge.path for edge in this.edges}
         found = list(this.edges)
-        for i, (name, value) in enumerate(zip(this.plan.names, this.bound, strict=True)):
-            if name not in known and this.plan.is_whole(i):
-                value_digest = this.digests[i]
-                edges = origins.edges(name, value, value_digest)
+        for argument, value in zip(self.arguments, this.bound, strict=True):
+            name, whole = argument.name, argument.ref[0]
+            if name not in known and whole:
+                edges = table.edges(name, value, whole)
                 found += [edge for edge in edges if edge.path not in known]
         return tuple(found)
 

@@ -202,7 +202,7 @@ def record_hit(this: Call, memo: CallEnd, value: Any) -> Hit:
     this.output = output = Ref(*_output_of(memo))
     if parent.call is not None:
         memos.fold_memo(parent.fold, this, memo)
-    this.run.origins.note(value, output.digest, this.id)
+    this.run.origins.note(value, output.digest, this.id, recorded=memo.parts)
     return Hit(
         this.id, this.run.id, parent.id, task.name, this.key, memo.id, time.time(),
         this.position, task.settings.tags,

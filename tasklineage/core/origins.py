@@ -10,17 +10,57 @@ that it is the same object still.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
 
+from tasklineage.core.inputs import Inputs
 from tasklineage.errors import UnhashableArgument
-from tasklineage.key.digest import Unresolved, digest, is_trivial, parts
+from tasklineage.key import digest as digests
+from tasklineage.key.digest import Unresolved, digest, is_trivial
+from tasklineage.storage.codecs.describe import type_name
 from tasklineage.storage.records import Edge
 
 _LIMIT = 100_000
 """Entries of a table; a run that makes more forgets the oldest half."""
 _DEPTH = 2
+_FEW = 20
+"""Of a container with no more parts, the parts of its parts are looked at too."""
+MOST_RECORDED = 100
+"""Parts of one result that its record names."""
+
+
+class Part(NamedTuple):
+    """What may be unpacked from a result and passed on."""
+
+    path: str
+    value: Any
+    digest: bytes
+
+
+RecordedParts = tuple[tuple[str, bytes, str], ...]
+
+
+def parts_of(value: Any, recorded: Sequence[Sequence[Any]] = ()) -> list[Part]:
+    """The parts of a result that are not trivial, and where they are few, the parts of those.
+
+    `recorded` is what `named` gave for an equal value: nothing of that is digested again.
+    """
+    if is_trivial(value):
+        return []
+    known = {path: part_digest for path, part_digest, *_ in recorded}
+    found = _digested("", value, known)
+    if len(found) <= _FEW:
+        below = [part for top in found for part in _digested(top.path, top.value, known)]
+        found += below[:MOST_RECORDED]
+    return found
+
+
+def named(parts: Sequence[Part]) -> RecordedParts:
+    """The parts as the record of a call has them: path, Digest and type of each."""
+    return tuple(
+        [(path, found, type_name(type(part))) for path, part, found in parts[:MOST_RECORDED]]
+    )
 
 
 class _Origin(NamedTuple):
@@ -37,15 +77,23 @@ class Origins:
         self._by_object: dict[int, _Origin] = {}
         self._by_content: dict[bytes, bytes | None] = {}
 
-    def note(self, value: Any, value_digest: bytes, producer: bytes) -> None:
-        """Remember that `producer` made this value, and the parts of it that may be unpacked."""
+    def note(
+        self,
+        value: Any,
+        value_digest: bytes,
+        producer: bytes,
+        parts: Sequence[Part] | None = None,
+        recorded: Sequence[Sequence[Any]] = (),
+    ) -> None:
+        """Remember that `producer` made this value, and the parts of it that may be unpacked.
+
+        `parts` are what `parts_of` gave, if that is known; `recorded` is for `parts_of`.
+        """
         if is_trivial(value):
             return
         self._note_one(value, value_digest, producer)
-        for _, part in parts(value):
-            part_digest = _try_digest(part)
-            if part_digest is not None:
-                self._note_one(part, part_digest, producer)
+        for _, part, part_digest in parts_of(value, recorded) if parts is None else parts:
+            self._note_one(part, part_digest, producer)
 
     def edges(self, path: str, value: Any, value_digest: bytes) -> Iterator[Edge]:
         """The known origins of an argument, its own first, else those of its parts."""
@@ -80,7 +128,7 @@ class Origins:
         return None
 
     def _part_edges(self, path: str, value: Any, depth: int) -> Iterator[Edge]:
-        for suffix, part in parts(value):
+        for suffix, part in _parts(value):
             part_digest = _try_digest(part)
             if part_digest is None:
                 continue
@@ -89,6 +137,24 @@ class Origins:
                 yield edge
             elif depth > 1:
                 yield from self._part_edges(path + suffix, part, depth - 1)
+
+
+def _parts(value: Any) -> Iterator[tuple[str, Any]]:
+    """As `digests.parts`, for the branches of a join too."""
+    if type(value) is not Inputs:
+        return digests.parts(value)
+    names = [f".{name}" for name in value.names] or [f"[{i}]" for i in range(len(value))]
+    return (pair for pair in zip(names, value, strict=True) if not is_trivial(pair[1]))
+
+
+def _digested(path: str, value: Any, known: dict[str, bytes]) -> list[Part]:
+    found: list[Part] = []
+    for suffix, part in _parts(value):
+        inside = path + suffix
+        part_digest = known.get(inside) or _try_digest(part)
+        if part_digest is not None:
+            found.append(Part(inside, part, part_digest))
+    return found
 
 
 def _try_digest(value: Any) -> bytes | None:

@@ -145,9 +145,10 @@ def is_trivial(value: Any) -> bool:
 
 
 def parts(value: Any) -> Iterator[tuple[str, Any]]:
-    """The direct parts of a list, tuple or dict that are not trivial, each with its path.
+    """The direct parts of a list, tuple, dict or record that are not trivial, each with its path.
 
-    At most 1,000 parts are looked at.
+    Records are named tuples, dataclasses and instances of attrs and pydantic classes. At most 1,000
+    parts are looked at.
 
     Examples
     --------
@@ -164,10 +165,26 @@ def parts(value: Any) -> Iterator[tuple[str, Any]]:
         fields: tuple[str, ...] = getattr(kind, "_fields", ())
         named = ((f".{name}", part) for name, part in zip(fields, value, strict=False))
     else:
-        return
+        named = _attributes(kind, value)
     for suffix, part in islice(named, 1000):
         if not is_trivial(part):
             yield suffix, part
+
+
+def _attributes(kind: Any, value: Any) -> Iterator[tuple[str, Any]]:
+    """The fields of a dataclass or a class like one that are plain attributes, with their paths."""
+    if hasattr(kind, "__attrs_attrs__"):
+        names = [attribute.name for attribute in kind.__attrs_attrs__]
+    else:
+        fields = getattr(kind, "__dataclass_fields__", None) or getattr(
+            kind, "__pydantic_fields__", ()
+        )
+        names = list(fields) if isinstance(fields, dict) else []
+    for name in names:
+        try:
+            yield f".{name}", object.__getattribute__(value, name)
+        except AttributeError:  # declared, and never set
+            continue
 
 
 def _no_hook(_: Any) -> bytes | None:

@@ -16,7 +16,7 @@ from pathlib import Path
 from tasklineage.errors import CorruptObject, MissingObject
 from tasklineage.storage import selections
 from tasklineage.storage.frames import Location
-from tasklineage.storage.ingest import ARGUMENT, HIT, OUTPUT, from_sql
+from tasklineage.storage.ingest import ARGUMENT, HIT, OUTPUT, PART, from_sql
 from tasklineage.storage.journal import Journal
 from tasklineage.storage.records import CAUGHT, DONE, FAILED, TIMEOUT, CallEnd, Ref
 from tasklineage.storage.selections import (
@@ -166,13 +166,65 @@ class Catalog:
         rows = (self._artifact(one) for (one,) in found)
         return [row for row in rows if row is not None]
 
-    def producers(self, digest: bytes) -> list[CallRow]:
-        """The calls that computed this value, newest first."""
-        return self._users(digest, OUTPUT)
+    def producers(self, digest: bytes, limit: int | None = None) -> list[CallRow]:
+        """The calls that computed this value, alone or as a part of another, newest first."""
+        return self._users(digest, (OUTPUT, PART), limit)
 
-    def consumers(self, digest: bytes) -> list[CallRow]:
+    def consumers(self, digest: bytes, limit: int | None = None) -> list[CallRow]:
         """The calls that took this value, or something that holds it, newest first."""
-        return self._users(digest, ARGUMENT)
+        return self._users(digest, (ARGUMENT,), limit)
+
+    def producer_counts(self, digest: bytes) -> dict[str, int]:
+        """How many calls of each task computed this value, the most first."""
+        query = """SELECT (SELECT name FROM tasks WHERE n = task), count(*) FROM uses
+                   JOIN calls ON id = call WHERE digest = ? AND role IN (?, ?)
+                   GROUP BY task ORDER BY count(*) DESC, task"""
+        found = self._upkeep.ask(lambda tables: tables.all(query, (digest, OUTPUT, PART)))
+        return {from_sql(name): count for name, count in found}
+
+    # How calls hang together. Each takes many ids, for one question costs as much as a thousand.
+
+    def calls_of(self, ids: Iterable[bytes]) -> dict[bytes, CallRow]:
+        """The calls of these ids, those that there are."""
+        wanted = list(ids)
+
+        def ask(tables: Tables) -> dict[bytes, CallRow]:
+            rows = selections.calls_where(tables, "id", wanted, None)
+            return {row.id: row for row in rows}
+
+        return self._upkeep.ask(ask)
+
+    def children_of(self, parents: Iterable[bytes], limit: int) -> list[CallRow]:
+        """Calls that were made in the bodies of these calls, in the order they began."""
+        wanted = list(parents)
+        return self._upkeep.ask(
+            lambda tables: selections.calls_where(tables, "parent", wanted, limit)
+        )
+
+    def hits_of(self, producers: Iterable[bytes], limit: int) -> list[CallRow]:
+        """Calls that were answered with what these calls had computed."""
+        wanted = list(producers)
+        return self._upkeep.ask(
+            lambda tables: selections.calls_where(tables, "producer", wanted, limit)
+        )
+
+    def takers_of(self, producers: Iterable[bytes], limit: int) -> list[CallRow]:
+        """Calls with a recorded edge from one of these calls."""
+        wanted = list(producers)
+        return self._upkeep.ask(lambda tables: selections.takers(tables, wanted, limit))
+
+    def makers_of(
+        self, digests: Iterable[bytes], limit: int, *, role: str = "result"
+    ) -> dict[bytes, list[bytes]]:
+        """Ids of calls that have each of these values as result, or as `role="argument"`.
+
+        Of each value at most `limit`, the newest first.
+        """
+        roles = (ARGUMENT,) if role == "argument" else (OUTPUT, PART)
+        wanted = list(digests)
+        return self._upkeep.ask(
+            lambda tables: {one: selections.users(tables, one, roles, limit) for one in wanted}
+        )
 
     def counts(self, run: bytes) -> tuple[int, int, int]:
         """How many calls of the run were hits, how many executed to their end, how many failed."""
@@ -230,7 +282,7 @@ class Catalog:
     def stored(self, digest: bytes, beyond: Offsets) -> Ref | None:
         """Where the value of that Digest is stored in an object, as some record says."""
         for location in self._upkeep.ask_covering(
-            beyond, lambda tables: selections.places(tables, digest)
+            beyond, lambda tables: selections.places(tables, digest, (OUTPUT, ARGUMENT))
         ):
             ref = self._ref_at(location, digest)
             if ref is not None and ref.oid is not None:
@@ -254,10 +306,12 @@ class Catalog:
         """Nothing is open. The next question opens what it needs."""
         self._upkeep.close()
 
-    def _users(self, digest: bytes, role: int) -> list[CallRow]:
-        where = Where("id IN (SELECT call FROM uses WHERE digest = ? AND role = ?)")
-        where.values += [digest, role]
-        return self._upkeep.ask(lambda tables: selections.calls(tables, where, "DESC", None, 0))
+    def _users(self, digest: bytes, roles: tuple[int, ...], limit: int | None) -> list[CallRow]:
+        def ask(tables: Tables) -> list[CallRow]:
+            ids = selections.users(tables, digest, roles, limit)
+            return selections.calls_where(tables, "id", ids, None)[::-1]
+
+        return self._upkeep.ask(ask)
 
     def _artifact(self, digest: bytes) -> ArtifactRow | None:
         """The value as the first record tells that has it stored, else as any tells."""
@@ -278,4 +332,10 @@ class Catalog:
             return None
         if type(record) is not CallEnd:
             return None
-        return next((ref for ref in refs_of(record) if ref.digest == digest), None)
+        for ref in refs_of(record):
+            if ref.digest == digest:
+                return ref
+        for path, part, kind in record.parts:
+            if part == digest:
+                return Ref(digest, kind, preview=f"{path} of a result of {record.task}")
+        return None

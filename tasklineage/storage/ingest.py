@@ -34,10 +34,11 @@ Place: TypeAlias = tuple[int, int, int]
 Row: TypeAlias = tuple[Any, ...]
 
 HIT = "hit"
-OUTPUT, ARGUMENT = 0, 1
-"""The roles in which a call uses a digest."""
+OUTPUT, ARGUMENT, PART = 0, 1, 2
+"""The roles in which a call uses a digest; a part is one of its result."""
 
 _END_FIELDS = len(CallEnd._fields)
+_PARTS = CallEnd._fields.index("parts")
 _unpack = functools.partial(msgpack.unpackb, unicode_errors="surrogatepass")
 
 
@@ -62,6 +63,7 @@ class Rows:
         self.tags: list[Row] = []
         self.memos: list[Row] = []
         self.uses: list[Row] = []
+        self.edges: list[Row] = []
         self.codes: list[Row] = []
         self.versions: list[Row] = []
         self.forgotten: list[Row] = []
@@ -123,7 +125,7 @@ class Rows:
         self._begun[id] = (payload, place)
 
     def _call_end(self, payload: bytes, place: Place) -> None:
-        fields = _unpack(payload, use_list=False, strict_map_key=False)
+        fields: Any = _unpack(payload, use_list=False, strict_map_key=False)
         if len(fields) < _END_FIELDS:
             fields = CallEnd(*fields)
         (
@@ -149,8 +151,11 @@ class Rows:
             if argument[1][0]:
                 uses.append((argument[1][0], ARGUMENT, id))
         for edge in edges:
+            self.edges.append((edge[1], id))
             if len(edge) > 3 and edge[3]:
                 uses.append((edge[3], ARGUMENT, id))
+        for part in fields[_PARTS]:
+            uses.append((part[1], PART, id))
 
     def _hit(self, payload: bytes, place: Place) -> None:
         id, run, parent, task, key, producer, at = _unpack(

@@ -197,6 +197,8 @@ class CallEnd(NamedTuple):
     """`host:pid:thread` where it ran, if not in the thread of its caller."""
     salt: tuple[tuple[str, bytes], ...] = ()
     """The tracked extras that entered the key: name and digest."""
+    parts: tuple[tuple[str, bytes, str], ...] = ()
+    """What of the result may be unpacked and passed on: path inside it, Digest and type of each."""
 
 
 class Hit(NamedTuple):

@@ -6,13 +6,15 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from tasklineage.storage.frames import Location
-from tasklineage.storage.ingest import ARGUMENT, HIT, OUTPUT, as_sql, from_sql
+from tasklineage.storage.ingest import ARGUMENT, HIT, OUTPUT, PART, as_sql, from_sql
 from tasklineage.storage.records import DONE, CallEnd, Ref
 from tasklineage.storage.tables import ORDINARY, Tables
 
 _CANDIDATES = 20
 """Records that are looked at for one that still holds the value."""
 _WHOLE_ID = 32
+_AT_ONCE = 500
+"""Values that stand in one query."""
 _new = tuple.__new__
 
 
@@ -114,13 +116,15 @@ def refs_of(record: CallEnd) -> list[Ref]:
     return [Ref(*ref) for ref in refs if ref is not None]
 
 
-def places(tables: Tables, digest: bytes) -> list[Location]:
-    """Where records stand that know the value: those that computed it first, the newest first."""
+def places(
+    tables: Tables, digest: bytes, roles: tuple[int, ...] = (OUTPUT, ARGUMENT, PART)
+) -> list[Location]:
+    """Where records stand that know the value, role by role, the newest first."""
     query = """SELECT segment, offset, length FROM uses JOIN calls ON id = call
                WHERE digest = ? AND role = ? ORDER BY call DESC LIMIT ?"""
     return [
         tables.location(*place)
-        for role in (OUTPUT, ARGUMENT)
+        for role in roles
         for place in tables.all(query, (digest, role, _CANDIDATES))
     ]
 
@@ -152,6 +156,43 @@ def calls(
         CallRow._make((*row[:3], from_sql(row[3]), *row[4:9], tables.location(*row[9:])))
         for row in rows
     ]
+
+
+def calls_where(
+    tables: Tables, column: str, values: list[bytes], limit: int | None
+) -> list[CallRow]:
+    """The calls of which the column has one of these values, in the order they began."""
+    found: list[CallRow] = []
+    for start in range(0, len(values), _AT_ONCE):
+        where = Where()
+        where.one_of(column, values[start : start + _AT_ONCE])
+        left = None if limit is None else limit - len(found)
+        if left is None or left > 0:
+            found += calls(tables, where, "ASC", left, 0)
+    return sorted(found)
+
+
+def takers(tables: Tables, producers: list[bytes], limit: int) -> list[CallRow]:
+    """The calls with an edge from one of these, at most `limit`."""
+    ids: dict[bytes, None] = {}
+    for start in range(0, len(producers), _AT_ONCE):
+        some = producers[start : start + _AT_ONCE]
+        query = (
+            f"SELECT consumer FROM edges WHERE producer IN ({', '.join('?' * len(some))}) LIMIT ?"
+        )
+        ids.update((one, None) for (one,) in tables.all(query, (*some, limit)))
+    return calls_where(tables, "id", list(ids)[:limit], None)
+
+
+def users(tables: Tables, digest: bytes, roles: tuple[int, ...], limit: int | None) -> list[bytes]:
+    """The ids of calls that use the value in one of these roles, newest first."""
+    query = "SELECT call FROM uses WHERE digest = ? AND role = ? ORDER BY call DESC LIMIT ?"
+    found = {
+        call: None
+        for role in roles
+        for (call,) in tables.all(query, (digest, role, limited(limit)))
+    }
+    return sorted(found, reverse=True)[:limit]
 
 
 def memos(tables: Tables, code: bytes, limit: int) -> list[MemoRow]:

@@ -216,6 +216,16 @@ class Store:
         """
         return self._values.get(ref)
 
+    def inside(self, ref: Ref) -> list[Ref]:
+        """Where the large parts of a container are that is stored as a tree. Nothing is decoded.
+
+        Raises
+        ------
+        MissingObject, CorruptObject
+            The object that names them is gone, or is not what was written.
+        """
+        return self._values.inside(ref)
+
     def has(self, ref: Ref) -> bool:
         """Whether everything is there that `get` needs. Bytes are not verified."""
         return self._values.has(ref)

@@ -17,7 +17,7 @@ from tasklineage.storage.ingest import Row, Rows, as_sql, from_sql
 if TYPE_CHECKING:
     import sqlite3
 
-VERSION = 1
+VERSION = 2
 """Goes up with any change of the schema, or of what the rows mean; other versions are made anew."""
 CHUNK = 20_000
 """Frames whose rows are in memory at once."""
@@ -53,6 +53,8 @@ CREATE INDEX calls_by_producer ON calls (producer, id) WHERE producer IS NOT NUL
 CREATE INDEX calls_by_status ON calls (status, id) WHERE {ORDINARY};
 CREATE TABLE uses (
     digest BLOB, role INT, call BLOB, PRIMARY KEY (digest, role, call)) WITHOUT ROWID;
+CREATE TABLE edges (
+    producer BLOB, consumer BLOB, PRIMARY KEY (producer, consumer)) WITHOUT ROWID;
 CREATE TABLE memos (
     code BLOB, key BLOB, ended REAL, segment INT, offset INT, length INT,
     PRIMARY KEY (code, key, ended, segment, offset)) WITHOUT ROWID;
@@ -197,6 +199,7 @@ class Tables:
         self._add("tags", rows.tags, _LATEST_TAG)
         self._add("calls", rows.calls(), _END_WINS)
         self._add("uses", rows.uses)
+        self._add("edges", rows.edges)
         self._add("memos", rows.memos)
         self._add("forgotten", rows.forgotten, _LATEST_FORGET)
         self._add("codes", rows.codes)

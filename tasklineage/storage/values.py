@@ -15,6 +15,7 @@ from tasklineage.storage.codecs import (
     decode,
     encode,
     is_present,
+    refs_inside,
 )
 from tasklineage.storage.codecs.describe import preview, type_name
 from tasklineage.storage.object_layout import Buffer, Chunked, Header
@@ -135,6 +136,16 @@ class Values:
             self._suspect.add(ref.digest)
             self._stored.pop(ref.digest, None)
             raise
+
+    def inside(self, ref: Ref) -> list[Ref]:
+        """Where the large parts of a container are that is stored as a tree. Nothing is decoded.
+
+        Raises
+        ------
+        MissingObject, CorruptObject
+            The object that names them is gone, or is not what was written.
+        """
+        return refs_inside(ref, self._objects.open)
 
     def has(self, ref: Ref) -> bool:
         """Whether everything is there that `get` needs; bytes are not verified."""

@@ -155,6 +155,23 @@ def object_ids(ref: Ref, open_object: Open) -> tuple[bytes, ...]:
         _raise_damage(ref, error)
 
 
+def refs_inside(ref: Ref, open_object: Open) -> list[Ref]:
+    """Where the large parts of a tree are; nothing for any other value.
+
+    Raises
+    ------
+    MissingObject, CorruptObject
+        The object of the tree is needed to know its parts.
+    """
+    if ref.codec != tree.NAME or not ref.is_stored:
+        return []
+    _, buffers = _content(ref, open_object)
+    try:
+        return tree.parts(buffers[0])
+    except _DAMAGE as error:
+        _raise_damage(ref, error)
+
+
 def is_present(ref: Ref, has: Callable[[bytes], bool], open_object: Open) -> bool:
     """Whether every object that the value needs is there: only then need it not be stored again.
 

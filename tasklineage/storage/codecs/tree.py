@@ -81,8 +81,13 @@ def decode_tree(skeleton: memoryview, decode_part: Callable[[Ref], Any], find: F
 
 def children(skeleton: memoryview | bytes) -> tuple[bytes, ...]:
     """Ids of the objects that a skeleton names."""
+    return tuple(dict.fromkeys(ref.oid for ref in parts(skeleton) if ref.oid is not None))
+
+
+def parts(skeleton: memoryview | bytes) -> list[Ref]:
+    """Where the parts are that a skeleton names."""
     _, refs, _ = _unpack(memoryview(skeleton))
-    return tuple(dict.fromkeys(ref.oid for ref in refs if ref.oid is not None))
+    return refs
 
 
 class _Writer:

@@ -44,6 +44,7 @@ LOGICAL = {
         JOIN runs ON runs.n = run JOIN tasks ON tasks.n = task JOIN segments s ON s.n =
         calls.segment""",
     "uses": "SELECT * FROM uses",
+    "edges": "SELECT * FROM edges",
     "memos": """SELECT code, key, ended, writer, number, offset, length FROM memos
         JOIN segments ON n = segment""",
     "forgotten": "SELECT * FROM forgotten",
