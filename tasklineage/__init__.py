@@ -49,6 +49,8 @@ if TYPE_CHECKING:
     from tasklineage.query.artifacts import Artifact
     from tasklineage.query.calls import Call
     from tasklineage.query.find import calls, get, latest, namespace, runs
+    from tasklineage.query.history import lineage, whence
+    from tasklineage.query.lineage import Lineage
     from tasklineage.query.runs import Run
 
 __version__ = "0.1.0.dev0"
@@ -66,6 +68,7 @@ __all__ = [
     "Inline",
     "Inputs",
     "LengthMismatch",
+    "Lineage",
     "MergeConflict",
     "MissingObject",
     "NotFound",
@@ -96,6 +99,7 @@ __all__ = [
     "get",
     "join",
     "latest",
+    "lineage",
     "map",
     "merge",
     "namespace",
@@ -104,6 +108,7 @@ __all__ = [
     "run",
     "runs",
     "task",
+    "whence",
 ]
 
 _LAZY = {
@@ -115,6 +120,7 @@ _LAZY = {
     "Future": "tasklineage.core.future",
     "Inline": "tasklineage.executors.inline",
     "Inputs": "tasklineage.core.inputs",
+    "Lineage": "tasklineage.query.lineage",
     "Retry": "tasklineage.core.policy",
     "Run": "tasklineage.query.runs",
     "Threads": "tasklineage.executors.threads",
@@ -124,10 +130,12 @@ _LAZY = {
     "get": "tasklineage.query.find",
     "join": "tasklineage.core.combinators",
     "latest": "tasklineage.query.find",
+    "lineage": "tasklineage.query.history",
     "map": "tasklineage.core.combinators",
     "merge": "tasklineage.core.combinators",
     "namespace": "tasklineage.query.find",
     "runs": "tasklineage.query.find",
+    "whence": "tasklineage.query.history",
 }
 """Names that a program which only makes calls, one after the other, never needs."""
 

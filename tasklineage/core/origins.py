@@ -9,16 +9,15 @@ that it is the same object still.
 
 from __future__ import annotations
 
+import sys
 import weakref
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
 
-from tasklineage.core.inputs import Inputs
 from tasklineage.errors import UnhashableArgument
 from tasklineage.key import digest as digests
 from tasklineage.key.digest import Unresolved, digest, is_trivial
-from tasklineage.storage.codecs.describe import type_name
 from tasklineage.storage.records import Edge
 
 _LIMIT = 100_000
@@ -58,6 +57,8 @@ def parts_of(value: Any, recorded: Sequence[Sequence[Any]] = ()) -> list[Part]:
 
 def named(parts: Sequence[Part]) -> RecordedParts:
     """The parts as the record of a call has them: path, Digest and type of each."""
+    from tasklineage.storage.codecs.describe import type_name
+
     return tuple(
         [(path, found, type_name(type(part))) for path, part, found in parts[:MOST_RECORDED]]
     )
@@ -141,7 +142,8 @@ class Origins:
 
 def _parts(value: Any) -> Iterator[tuple[str, Any]]:
     """As `digests.parts`, for the branches of a join too."""
-    if type(value) is not Inputs:
+    inputs = sys.modules.get("tasklineage.core.inputs")
+    if inputs is None or type(value) is not inputs.Inputs:
         return digests.parts(value)
     names = [f".{name}" for name in value.names] or [f"[{i}]" for i in range(len(value))]
     return (pair for pair in zip(names, value, strict=True) if not is_trivial(pair[1]))

@@ -27,6 +27,11 @@ class Artifact:
         self._outline = outline
 
     @property
+    def store(self) -> Store:
+        """Where it is recorded."""
+        return self._store
+
+    @property
     def digest(self) -> str:
         """The identity of the value: `xxh3:…`."""
         return digest_text(self._ref.digest)
@@ -78,7 +83,17 @@ class Artifact:
         UnsafeFormat
             Decoding would need pickle, which the store was opened to forbid.
         """
-        ref = self._ref if self._ref.is_stored else self._stored_ref()
+        if self._ref.is_stored:
+            return self._store.get(self._ref)
+        from tasklineage.query import unpacking
+
+        try:
+            ref = self._stored_ref()
+        except MissingObject:
+            found = unpacking.part(self._store, self._ref.digest)
+            if found is None:
+                raise
+            return found.value
         return self._store.get(ref)
 
     @property

@@ -110,6 +110,11 @@ class Call:
         self._known: CallBegin | CallEnd | Hit | None = None
         self._through_hit = through_hit
 
+    @property
+    def store(self) -> Store:
+        """Where it is recorded."""
+        return self._store
+
     # What the catalog knows.
 
     @property

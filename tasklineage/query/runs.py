@@ -18,6 +18,7 @@ from tasklineage.query.render import html_pairs
 from tasklineage.storage.records import RUNNING, Ref, RunBegin, RunEnd, RunTags
 
 if TYPE_CHECKING:
+    from tasklineage.query.lineage import Lineage
     from tasklineage.storage.catalog import CallRow, RunRow
     from tasklineage.storage.store import Store
 
@@ -231,6 +232,19 @@ class Run:
         if found is None:
             raise NotFound(f"no call of {task!r} in run {self.id} ({self.name})")
         return found
+
+    def graph(self, *, limit: int | None = 10_000) -> Lineage:
+        """Its calls as a graph, those below its hits included and marked as hits.
+
+        Parameters
+        ----------
+        limit
+            How many calls at most, the first ones; None: any number. `.is_cut` says whether there
+            are more.
+        """
+        from tasklineage.query.run_graph import graph  # a run has a graph, a graph is of a run
+
+        return graph(self, limit)
 
     __iter__ = None  # `run["task"]` does not make a run iterable; `run.calls` is
 

@@ -163,8 +163,10 @@ def refs_inside(ref: Ref, open_object: Open) -> list[Ref]:
     MissingObject, CorruptObject
         The object of the tree is needed to know its parts.
     """
-    if ref.codec != tree.NAME or not ref.is_stored:
+    if ref.codec != _TREE or not ref.is_stored:
         return []
+    from tasklineage.storage.codecs import tree
+
     _, buffers = _content(ref, open_object)
     try:
         return tree.parts(buffers[0])
