@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 R = TypeVar("R")
 OnError = Literal["raise", "collect", "skip"]
+_SHOWN_FAILURES = 5
 
 
 class Failure:
@@ -183,6 +184,19 @@ class Fanout(Deferred, Sequence[R], Generic[R]):
             f"<map of {self._task.name}, {state}: {so_far.hits} hits, {so_far.executed} executed, "
             f"{len(so_far.failed)} failed>"
         )
+
+    def _repr_html_(self) -> str:
+        from tasklineage.query.render import html_heading, html_status, html_table, one_line
+
+        so_far = self._arrivals
+        failed = [self._failure(place) for place in sorted(so_far.failed)[:_SHOWN_FAILURES]]
+        rows = [{"index": str(one.index), "error": one_line(repr(one.error))} for one in failed]
+        counts = (
+            f"{so_far.hits:,} hits, {so_far.executed:,} executed, {len(so_far.failed):,} failed"
+        )
+        status = html_status("done" if so_far.is_over else "running")
+        heading = html_heading(f"map of {self._task.name}", status, counts)
+        return heading + (html_table(rows) if rows else "")
 
     # As an argument of a call (see `Deferred`), and as what a call waits for (see `Pending`).
 

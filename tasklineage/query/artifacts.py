@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tasklineage.errors import MissingObject
-from tasklineage.query.cells import artifact_cells
+from tasklineage.query.cards import artifact_card
 from tasklineage.query.ids import digest_text
-from tasklineage.query.render import html_pairs, one_line
+from tasklineage.query.render import one_line
 from tasklineage.storage.records import Ref
 
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ class Artifact:
         return f"<Artifact {self.digest} {self.type} {one_line(self.preview)}>"
 
     def _repr_html_(self) -> str:
-        return html_pairs(f"Artifact {self.digest}", artifact_cells(self))
+        return artifact_card(self)
 
 
 class Values(Mapping[str, Any]):

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tasklineage.errors import NotFound
 from tasklineage.query.artifacts import Artifact, Values
-from tasklineage.query.cells import call_cells
+from tasklineage.query.cards import call_card
+from tasklineage.query.cells import call_row
 from tasklineage.query.ids import digest_text, moment
 from tasklineage.query.listing import Listing, paged
-from tasklineage.query.render import html_pairs, one_line
+from tasklineage.query.render import one_line
 from tasklineage.query.slot import Slot
 from tasklineage.storage.records import (
     CANCELLED,
@@ -193,7 +194,7 @@ class Call:
         """
         executed = self._row.producer or self._row.id
         through = self._through_hit or self._row.producer is not None
-        return Listing(_children(self._store, executed, through), "call", call_cells)
+        return Listing(_children(self._store, executed, through), "call", call_row)
 
     @property
     def producer(self) -> Call | None:
@@ -396,7 +397,7 @@ class Call:
         return f"<Call {self.id} {self.task} {self.status}>"
 
     def _repr_html_(self) -> str:
-        return html_pairs(f"Call {self.id}", call_cells(self))
+        return call_card(self)
 
 
 def call_of(store: Store, id: bytes) -> Call:
@@ -417,7 +418,7 @@ def calls_of_rows(
     store: Store, rows: Iterable[CallRow], *, through_hit: bool = False
 ) -> Listing[Call]:
     """The calls of these rows, in their order."""
-    return Listing((Call(store, row, through_hit=through_hit) for row in rows), "call", call_cells)
+    return Listing((Call(store, row, through_hit=through_hit) for row in rows), "call", call_row)
 
 
 def _children(store: Store, parent: bytes, through_hit: bool) -> Iterator[Call]:

@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING
 from tasklineage.query.render import duration_text, one_line, size_text, time_text
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from tasklineage.query.artifacts import Artifact
-    from tasklineage.query.calls import Call
+    from tasklineage.query.calls import Call, CallError
     from tasklineage.query.runs import Run
 
 Cells = dict[str, str]
+_SHORT, _LONG = 40, 120
 
 
 def run_cells(run: Run) -> Cells:
@@ -43,6 +46,27 @@ def call_cells(call: Call) -> Cells:
         "started": time_text(call.started),
         "took": duration_text(call.started, ended) if is_timed else "",
     }
+
+
+def call_row(call: Call) -> Cells:
+    """The same with what it was given and what it gave: for a notebook, which has the width."""
+    output = call.output
+    result = error_text(call.error) if output is None else output.preview
+    return call_cells(call) | {
+        "arguments": arguments_text(call.inputs),
+        "result": one_line(result, _SHORT),
+    }
+
+
+def arguments_text(inputs: Mapping[str, Artifact]) -> str:
+    """Names and previews: `lr=0.1, steps=3`."""
+    shown = (f"{name}={one_line(value.preview, _SHORT)}" for name, value in inputs.items())
+    return one_line(", ".join(shown), _LONG)
+
+
+def error_text(error: CallError | None) -> str:
+    """An exception on one line; empty for none."""
+    return "" if error is None else one_line(f"{error.type}: {error.message}")
 
 
 def artifact_cells(artifact: Artifact) -> Cells:

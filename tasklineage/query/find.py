@@ -13,7 +13,7 @@ from tasklineage.query import calls as calls_module
 from tasklineage.query import runs as runs_module
 from tasklineage.query.artifacts import Artifact
 from tasklineage.query.calls import Call
-from tasklineage.query.cells import call_cells, run_cells
+from tasklineage.query.cells import call_row, run_cells
 from tasklineage.query.ids import DIGEST_TAG, as_prefix, digest_text, seconds_since_epoch
 from tasklineage.query.listing import Listing, paged
 from tasklineage.query.runs import Run
@@ -186,7 +186,7 @@ def calls(
     """
     opened = run.store if isinstance(run, Run) and store is None else existing(store)
     if opened is None:
-        return Listing((), "call", call_cells)
+        return Listing((), "call", call_row)
     name = None if task is None else str(getattr(task, "name", task))
     statuses = _statuses(status, calls_module.STATUSES)
     chosen = None if run is None else _run_id(opened, run)
@@ -207,7 +207,7 @@ def calls(
     if where:
         rows = _matching(opened, rows, where)
     found = _having((Call(opened, row) for row in rows), statuses)
-    return Listing(_limited(found, limit), "call", call_cells)
+    return Listing(_limited(found, limit), "call", call_row)
 
 
 def get(id: str, *, store: Any = None) -> Run | Call | Artifact:

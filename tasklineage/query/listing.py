@@ -10,6 +10,7 @@ from typing import Any, Generic, Protocol, TypeVar, overload
 from tasklineage.query.render import html_table, html_text
 
 T_co = TypeVar("T_co", covariant=True)
+T = TypeVar("T")
 Row = TypeVar("Row", bound="HasId")
 _SHOWN = 50
 _COUNTED = 1_000
@@ -52,7 +53,7 @@ class Listing(Sequence[T_co], Generic[T_co]):
         if isinstance(index, slice):
             bounds = (index.start, index.stop, index.step)
             known = index.stop is not None and all(b is None or b >= 0 for b in bounds)
-            return self._read_until(index.stop if known else None)[index]
+            return Rows(self._read_until(index.stop if known else None)[index], self._cells)
         return self._read_until(index + 1 if index >= 0 else None)[index]
 
     def __len__(self) -> int:
@@ -80,9 +81,7 @@ class Listing(Sequence[T_co], Generic[T_co]):
         return f"<{number} {self._noun}{'' if count == 1 else 's'}>"
 
     def _repr_html_(self) -> str:
-        shown = [self._cells(item) for item in self[:_SHOWN]]
-        more = len(self._read_until(_SHOWN + 1)) > _SHOWN
-        return html_table(shown) + (html_text("…") if more else "")
+        return table_of(self._read_until(_SHOWN + 1), self._cells)
 
     def _read_until(self, count: int | None) -> list[T_co]:
         """What has been read, after reading up to `count` elements (None: all)."""
@@ -95,6 +94,26 @@ class Listing(Sequence[T_co], Generic[T_co]):
                     self._rest = _Broken(error)
                     raise
         return self._read
+
+
+class Rows(list[T], Generic[T]):
+    """A slice of a listing: a list that notebooks show as a table."""
+
+    def __init__(self, items: Iterable[T], cells: Callable[[T], Mapping[str, str]]) -> None:
+        super().__init__(items)
+        self._cells = cells
+
+    def _repr_html_(self) -> str:
+        return table_of(self[: _SHOWN + 1], self._cells)
+
+    def __reduce__(self) -> Any:
+        return Rows, (list(self), self._cells)
+
+
+def table_of(items: Sequence[T], cells: Callable[[T], Mapping[str, str]]) -> str:
+    """The first of these as a table, and whether there are more."""
+    more = html_text("…") if len(items) > _SHOWN else ""
+    return html_table([cells(item) for item in items[:_SHOWN]]) + more
 
 
 def _as_text(item: object) -> Mapping[str, str]:

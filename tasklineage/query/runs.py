@@ -11,10 +11,10 @@ from tasklineage.errors import NotFound, StoreReadOnly
 from tasklineage.query import logs
 from tasklineage.query.artifacts import Artifact, Values
 from tasklineage.query.calls import Call, CallError
-from tasklineage.query.cells import call_cells, run_cells
+from tasklineage.query.cards import run_card
+from tasklineage.query.cells import call_row
 from tasklineage.query.ids import moment
 from tasklineage.query.listing import Listing, paged
-from tasklineage.query.render import html_pairs
 from tasklineage.storage.records import RUNNING, Ref, RunBegin, RunEnd, RunTags
 
 if TYPE_CHECKING:
@@ -186,12 +186,12 @@ class Run:
     @property
     def calls(self) -> Sequence[Call]:
         """What this run recorded, in the order it began; the calls below a hit are not among it."""
-        return Listing(self._find(), "call", call_cells)
+        return Listing(self._find(), "call", call_row)
 
     @property
     def roots(self) -> Sequence[Call]:
         """Its calls that no other call made, in the order they began."""
-        return Listing(self._find(roots_only=True), "call", call_cells)
+        return Listing(self._find(roots_only=True), "call", call_row)
 
     @property
     def result(self) -> Any:
@@ -338,7 +338,7 @@ class Run:
             return f"<Run {self.id} not recorded>"
 
     def _repr_html_(self) -> str:
-        return html_pairs(f"Run {self.id}", run_cells(self))
+        return run_card(self)
 
 
 def _last_call(store: Store, run: bytes, task: str) -> Call | None:

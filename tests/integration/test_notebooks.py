@@ -301,6 +301,25 @@ def test_an_interrupted_map_keeps_what_was_finished(tmp_path: Path) -> None:
         assert counts() == (40, finished)
 
 
+def test_runs_calls_values_and_maps_show_themselves(tmp_path: Path) -> None:
+    body = "if n == 2:\n        raise ValueError('<b>two</b>')\n    return [n] * 3"
+    cells = (
+        IMPORTS,
+        f"@task\ndef triple(n):\n    {body}",
+        "with tl.run('shown', params={'n': 3}) as run:\n"
+        "    fan = tl.map(triple, range(3), on_error='collect')",
+        "fan", "run", "run.calls", "run['triple']", "run.calls[0].output", "tl.runs()[:1]",
+    )  # fmt: skip
+    outputs = run_all(tmp_path, *cells)[3:]
+    pages = [output.displays[0]["text/html"] for output in outputs]
+    assert all("text/plain" in output.displays[0] for output in outputs)
+    assert "0 hits, 3 executed, 1 failed" in pages[0]
+    assert "&lt;b&gt;two&lt;/b&gt;" in pages[0]
+    for page, part in zip(pages[1:], ("n=3", "n=1", "triple", "[0, 0, 0]", "shown"), strict=True):
+        assert part in page
+    assert not any("<script" in page or "<b>two" in page for page in pages)
+
+
 def test_the_run_is_named_after_the_notebook(tmp_path: Path) -> None:
     cells = (IMPORTS, "@task\ndef f():\n    return 1", "f()")
     run_all(tmp_path, *cells)
