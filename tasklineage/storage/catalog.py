@@ -43,9 +43,19 @@ class Catalog:
     the first question.
     """
 
-    def __init__(self, root: Path, journal: Journal, *, read_only: bool = False) -> None:
+    def __init__(
+        self,
+        root: Path,
+        journal: Journal,
+        *,
+        read_only: bool = False,
+        is_durable: bool = False,
+    ) -> None:
         self._journal = journal
-        self._upkeep = Upkeep(root / FILE, root / "locks" / "catalog", journal, read_only=read_only)
+        lock = root / "locks" / "catalog"
+        self._upkeep = Upkeep(
+            root / FILE, lock, journal, read_only=read_only, is_durable=is_durable
+        )
 
     # What there is.
 

@@ -12,11 +12,13 @@ that any number of processes may create one store at once: each puts the same fi
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import xxhash
 
 from tasklineage.errors import StoreError, StoreNotFound
+from tasklineage.storage.flushing import flush, flush_paths
 
 NAME = "tasklineage store"
 VERSION = 1
@@ -34,10 +36,13 @@ def content(version: int = VERSION, algorithm: str = HASH) -> bytes:
     return lines + f"checksum {xxhash.xxh3_64_hexdigest(lines)}\n".encode()
 
 
-def open_folder(root: Path, *, read_only: bool = False, create: bool = True) -> bool:
+def open_folder(
+    root: Path, *, read_only: bool = False, create: bool = True, durable: bool = False
+) -> bool:
     """Whether the store at `root` can be written; with `create` it is made where there is none.
 
-    Any number of processes may do this at once.
+    Any number of processes may do this at once. With `durable`, that it is there outlives a power
+    cut from now on, whoever made it.
 
     Raises
     ------
@@ -48,13 +53,18 @@ def open_folder(root: Path, *, read_only: bool = False, create: bool = True) -> 
         could not be made.
     """
     found = _read_format(root)
+    made: list[Path] = []
     if found is None:
         if read_only or not create:
             raise StoreNotFound(f"there is no store at {root}")
+        made = _missing(root.parent)
         _create(root)
     else:
         check(found, root)
-    return not read_only and os.access(root, os.W_OK | os.X_OK)
+    can_be_written = not read_only and os.access(root, os.W_OK | os.X_OK)
+    if durable and can_be_written:
+        _flush(root, made)
+    return can_be_written
 
 
 def check(found: bytes, root: Path) -> None:
@@ -117,6 +127,25 @@ def _has_parts(root: Path) -> bool:
     return any(os.path.isdir(root / part) for part in PARTS)
 
 
+def _missing(folder: Path) -> list[Path]:
+    """The folder and those above it, as far as they are not there."""
+    found: list[Path] = []
+    while not os.path.isdir(folder) and folder != folder.parent:
+        found.append(folder)
+        folder = folder.parent
+    return found
+
+
+def _flush(root: Path, made: Sequence[Path]) -> None:
+    """The format file, and the names that lead to it, outlive a power cut."""
+    try:
+        flush_paths(root / FILE, root)
+        above = [root.parent, *(folder.parent for folder in made)]
+        flush_paths(*(folder for folder in above if os.access(folder, os.R_OK)))
+    except OSError as error:
+        raise _failed("flush the format file of the store at", root, error) from error
+
+
 def _create(root: Path) -> None:
     """Make the folder, its format file, and a .gitignore that keeps it out of a working tree."""
     try:
@@ -145,6 +174,7 @@ def _put(path: Path, written: bytes) -> None:
     try:
         try:
             os.write(descriptor, written)
+            flush(descriptor)  # once in the life of a store: an empty one is refused
         finally:
             os.close(descriptor)
         os.replace(temporary, path)

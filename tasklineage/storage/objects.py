@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 import xxhash
 
 from tasklineage.errors import CorruptObject, MissingObject, StoreError, StoreReadOnly
+from tasklineage.storage.flushing import flush, flush_paths
 from tasklineage.storage.modes import make_folder
 from tasklineage.storage.object_layout import (
     Buffer,
@@ -83,6 +84,7 @@ class Objects:
         self._is_verified = is_verified
         self._note_verified = note_verified
         self._verified: dict[bytes, StatKey] = {}
+        self._flushed: set[bytes] = set()
 
     def path(self, oid: bytes) -> str:
         """Where the object is, or would be."""
@@ -118,6 +120,30 @@ class Objects:
             raise kind(
                 f"cannot write an object into {self.root}: {reason}", errno=error.errno
             ) from error
+
+    def flush(self, oid: bytes) -> None:
+        """An object that is there outlives a power cut, if this store promises that.
+
+        Whoever wrote it may have promised less. Nothing is done for one that is not there.
+
+        Raises
+        ------
+        StoreError
+            It could not be flushed.
+        """
+        if not self._is_durable or oid in self._flushed:
+            return
+        path = self.path(oid)
+        folder = os.path.dirname(path)
+        try:
+            flush_paths(path, folder, os.path.dirname(folder), self.root)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise StoreError(
+                f"cannot flush {path}: {error.strerror or error}", errno=error.errno
+            ) from error
+        self._note_flushed(oid)
 
     def open(self, oid: bytes) -> StoredObject:
         """The object of that id, verified.
@@ -177,14 +203,21 @@ class Objects:
             try:
                 oid = _write(descriptor, pieces, size)
                 if self._is_durable:
-                    os.fsync(descriptor)
+                    flush(descriptor)
             finally:
                 os.close(descriptor)
             self._publish(temporary, oid, size)
         except BaseException:
             _remove(temporary)
             raise
+        if self._is_durable:
+            self._note_flushed(oid)
         return oid
+
+    def _note_flushed(self, oid: bytes) -> None:
+        if len(self._flushed) >= _MOST_REMEMBERED:
+            self._flushed.clear()
+        self._flushed.add(oid)
 
     def _create(self) -> tuple[str, int]:
         """A new file that is this call's alone, and its descriptor."""
@@ -207,7 +240,7 @@ class Objects:
         if _size(path) == size:
             os.unlink(temporary)
             if self._is_durable:  # whoever wrote it may have promised less
-                _sync(path)
+                flush_paths(path)
         else:
             try:
                 os.replace(temporary, path)
@@ -215,8 +248,7 @@ class Objects:
                 self._make_folder(folder)
                 os.replace(temporary, path)
         if self._is_durable:
-            _sync(folder)
-            _sync(os.path.dirname(folder))
+            flush_paths(folder, os.path.dirname(folder))
 
     def _make_folder(self, folder: str) -> None:
         """A folder below the root, and those above it, with the mode of the root."""
@@ -225,7 +257,7 @@ class Objects:
             self._make_folder(parent)
         make_folder(Path(folder))
         if self._is_durable:
-            _sync(parent)
+            flush_paths(parent)
 
     def _open(self, oid: bytes, path: str, descriptor: int) -> StoredObject:
         status = os.fstat(descriptor)
@@ -334,14 +366,6 @@ def _remove(path: str) -> None:
         os.unlink(path)
     except OSError:  # the error under way matters more
         return
-
-
-def _sync(path: str) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _unreadable(path: str, error: OSError) -> StoreError:

@@ -67,8 +67,9 @@ class SealedFile:
     close one would drop SQLite's locks (those of POSIX belong to the process).
     """
 
-    def __init__(self, path: Path, lock: Path) -> None:
+    def __init__(self, path: Path, lock: Path, *, is_durable: bool = False) -> None:
         self.path = path
+        self._is_durable = is_durable
         self._lock = lock
         self._lock_fd = -1
         self._connection: sqlite3.Connection | None = None
@@ -95,6 +96,8 @@ class SealedFile:
         if self._connection is None or self._opened != opened:
             self.close()
             self._connection = connect(self.path)
+            if self._is_durable:  # each commit flushes the whole file
+                self._connection.execute("PRAGMA synchronous = FULL")
             self._opened = opened
         return self._connection
 

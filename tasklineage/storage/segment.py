@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import functools
 import math
 import os
@@ -21,6 +20,7 @@ from typing import NamedTuple
 import msgpack
 
 from tasklineage.storage import frames
+from tasklineage.storage.flushing import flush, flush_paths
 from tasklineage.storage.modes import create_file, make_folder
 from tasklineage.storage.oslock import is_file_locked, lock_file
 
@@ -204,15 +204,6 @@ def silence(fd: int) -> float:
     return time.time() - os.fstat(fd).st_mtime
 
 
-def flush(fd: int) -> None:
-    """What was written to `fd` outlives a power cut, as far as the drive can be trusted."""
-    full = getattr(fcntl, "F_FULLFSYNC", None)  # macOS: fsync alone stops at the drive's cache
-    if full is None:
-        os.fsync(fd)
-    else:
-        fcntl.fcntl(fd, full)
-
-
 @functools.cache
 def boot() -> str:
     """What tells this machine since its last start from all others; its name where unknown."""
@@ -247,7 +238,7 @@ def _create(journal: Path, writer: str, seq: int, head: bytes, durable: bool) ->
             flush(fd)
         os.replace(temporary, final)
         if durable:
-            _flush_folders(final.parent, journal, journal.parent)
+            flush_paths(final.parent, journal, journal.parent)
     except BaseException:
         os.close(fd)
         with contextlib.suppress(OSError):
@@ -263,15 +254,6 @@ def _write_rest(fd: int, data: bytes, start: int, written: int) -> None:
         if count == 0:
             raise OSError(errno.EIO, os.strerror(errno.EIO))
         written += count
-
-
-def _flush_folders(*folders: Path) -> None:
-    for folder in folders:
-        fd = os.open(folder, os.O_RDONLY)
-        try:
-            flush(fd)
-        finally:
-            os.close(fd)
 
 
 def _is_running(pid: int) -> bool:

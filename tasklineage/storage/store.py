@@ -67,7 +67,9 @@ class Store:
         self.durability = durability
         self.journal = journal = Journal(path, read_only=read_only, durability=durability)
         self.flight = Flight(path, lambda: journal.writer, read_only)
-        self.catalog = Catalog(path, self.journal, read_only=read_only)
+        self.catalog = Catalog(
+            path, self.journal, read_only=read_only, is_durable=durability == "power"
+        )
         verified = Verified(path, read_only=read_only)
         self.objects = Objects(
             path,
@@ -78,7 +80,11 @@ class Store:
         )
         self._tail = Tail(self.journal, self.catalog)
         self._values = Values(
-            self.objects, self._tail.stored, allow_pickle=allow_pickle, read_only=read_only
+            self.objects,
+            self._tail.stored,
+            allow_pickle=allow_pickle,
+            read_only=read_only,
+            durability=durability,
         )
         self._sets: dict[bytes, Members] = {}
         self._has_warned = False
@@ -413,9 +419,15 @@ class _OpenStores:
         """The store of these options, the one that is open if its folder is still the same."""
         with self.mutex:
             root = Path(options.path)
-            is_writable = layout.open_folder(root, read_only=options.read_only, create=create)
             known = self._open.get(options)
-            if known is not None and self._folders.get(options) == _identity(options.path):
+            is_same = known is not None and self._folders.get(options) == _identity(options.path)
+            is_writable = layout.open_folder(
+                root,
+                read_only=options.read_only,
+                create=create,
+                durable=options.durability == "power" and not is_same,
+            )
+            if known is not None and is_same:
                 return known
             store = Store(
                 root,

@@ -31,7 +31,7 @@ _SCHEMA = f"""
 CREATE TABLE segments (
     n INTEGER PRIMARY KEY, writer TEXT, number INT, known INT DEFAULT 0, UNIQUE (writer, number));
 CREATE TABLE finished (writer TEXT PRIMARY KEY) WITHOUT ROWID;
-CREATE TABLE seals (n INTEGER PRIMARY KEY CHECK (n = 1), seal INT);
+CREATE TABLE seals (n INTEGER PRIMARY KEY CHECK (n = 1), seal INT, boot TEXT);
 CREATE TABLE tasks (n INTEGER PRIMARY KEY, name TEXT UNIQUE);
 CREATE TABLE runs (
     n INTEGER PRIMARY KEY, id BLOB UNIQUE,
@@ -112,9 +112,14 @@ class Tables:
         row = self.one("SELECT seal FROM seals")
         return None if row is None else row[0]
 
-    def set_seal(self, seal: int) -> None:
-        """The seal for the transaction that is open."""
-        self.connection.execute("INSERT OR REPLACE INTO seals VALUES (1, ?)", (seal,))
+    def sealed_at(self) -> str:
+        """The boot id of the machine when the last writer was there; empty if it has flushed."""
+        row = self.one("SELECT boot FROM seals")
+        return "" if row is None else row[0]
+
+    def set_seal(self, seal: int, boot: str) -> None:
+        """The seal for the transaction that is open, and the boot id; empty: it is flushed."""
+        self.connection.execute("INSERT OR REPLACE INTO seals VALUES (1, ?, ?)", (seal, boot))
 
     def offsets(self) -> Offsets:
         """How far the journal is in these tables."""

@@ -13,6 +13,7 @@ from tasklineage.errors import StoreReadOnly
 from tasklineage.storage import forks, sealed
 from tasklineage.storage.journal import Journal
 from tasklineage.storage.sealed import SealedFile, Stamp
+from tasklineage.storage.segment import boot
 from tasklineage.storage.tables import VERSION, Offsets, Tables
 
 if TYPE_CHECKING:
@@ -37,11 +38,20 @@ class Upkeep:
     not imported, before the first question.
     """
 
-    def __init__(self, path: Path, lock: Path, journal: Journal, *, read_only: bool) -> None:
+    def __init__(
+        self,
+        path: Path,
+        lock: Path,
+        journal: Journal,
+        *,
+        read_only: bool,
+        is_durable: bool = False,
+    ) -> None:
         self.mutex = threading.Lock()
+        self._is_durable = is_durable
         self._journal = journal
         self._read_only = read_only
-        self._file = SealedFile(path, lock)
+        self._file = SealedFile(path, lock, is_durable=is_durable)
         self._filed: _Index | None = None
         self._stamp: Stamp | None = None
         self._is_usable = True
@@ -205,11 +215,20 @@ class Upkeep:
             if tables.version() != VERSION:
                 return None
             seal = tables.seal()
-            return _Index(tables, self._journal) if seal and stamp.is_sealed_by(seal) else None
+            is_sealed = seal is not None and stamp.is_sealed_by(seal)
+            return _Index(tables, self._journal) if is_sealed and self._outlived(tables) else None
         except sqlite3.Error as error:
             if sealed.is_damage(error):
                 return None
             raise
+
+    def _outlived(self, tables: Tables) -> bool:
+        """Whether no power cut can have taken pages from the file, if that was promised.
+
+        Where the machine has started again since, and the file had not been flushed, it may be old
+        in part behind a new seal: rows would be missing without a trace.
+        """
+        return not self._is_durable or tables.sealed_at() in ("", boot())
 
     def _made_anew(self) -> _Index:
         tables = Tables(self._file.create())
@@ -223,7 +242,7 @@ class Upkeep:
             execute("BEGIN IMMEDIATE")
             index.ingest()
             seal = sealed.new_seal()
-            index.tables.set_seal(seal)
+            index.tables.set_seal(seal, "" if self._is_durable else boot())
             execute("COMMIT")
         except BaseException:
             self._let_go()

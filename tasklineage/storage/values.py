@@ -15,6 +15,7 @@ from tasklineage.storage.codecs import (
     decode,
     encode,
     is_present,
+    object_ids,
     refs_inside,
 )
 from tasklineage.storage.codecs.describe import preview, type_name
@@ -47,8 +48,10 @@ class Values:
         *,
         allow_pickle: bool = True,
         read_only: bool = False,
+        durability: str = "process",
     ) -> None:
         self._objects = objects
+        self._is_durable = durability == "power" and not read_only
         self._search = search
         self._allow_pickle = allow_pickle
         self._read_only = read_only
@@ -74,6 +77,7 @@ class Values:
             return self.describe(value, digest)
         ref = self._stored.get(digest)
         if ref is not None and self._is_there(ref):
+            self._flush(ref)
             return ref
         putting = _Putting(self, digest)
         try:
@@ -166,7 +170,10 @@ class Values:
             ref = self._search(digest)
             if ref is not None:
                 self.note(ref)
-        return ref if ref is not None and self._is_there(ref) else None
+        if ref is None or not self._is_there(ref):
+            return None
+        self._flush(ref)
+        return ref
 
     def verified(self, digest: bytes) -> Ref | None:
         """As `known`, of an object whose bytes are what was written."""
@@ -199,6 +206,12 @@ class Values:
         """A part that was unpacked from a tree may be passed on: then it is referred to."""
         if part.oid is not None:
             self.note(part)
+
+    def _flush(self, ref: Ref) -> None:
+        """What a record is about to refer to lasts as long as the record, if that was promised."""
+        if self._is_durable and ref.oid is not None:
+            for oid in object_ids(ref, self._objects.open):
+                self._objects.flush(oid)
 
     def _is_there(self, ref: Ref) -> bool:
         """Whether the objects are there; one that is not a tree must also be long enough."""

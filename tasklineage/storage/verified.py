@@ -3,7 +3,11 @@
     offset  bytes  content
     0       16     id of the object
     16      32     device, inode, size, and time of change in nanoseconds of its file, 8 bytes each
-    48      8      xxh3-64 of the 48 bytes before
+    48      8      xxh3-64 of the 48 bytes before, with a seed
+
+The seed is 0 for a file that had not changed for a minute. The content of a younger one may have
+been in memory only, and gone after a power cut behind a name, a size and times that are not: there
+it is the xxh3-64 of the machine's boot id, so that the line counts until the machine starts again.
 
 All numbers are little endian. The file is a cache, appended to by everybody: a lost or damaged
 line means that an object is verified once more. A line is of use only while its file has not been
@@ -14,17 +18,20 @@ from __future__ import annotations
 
 import os
 import struct
+import time
 from pathlib import Path
 
 import xxhash
 
 from tasklineage.storage.modes import create_file
 from tasklineage.storage.objects import StatKey
+from tasklineage.storage.segment import boot
 
 FILE = "verified"
 _LINE = struct.Struct("<16s4QQ")
 _MOST = 200_000
 _U64 = (1 << 64) - 1
+_WRITTEN_BACK = 60_000_000_000  # ns; Linux leaves nothing unwritten for more than half of that
 
 
 class Verified:
@@ -52,7 +59,7 @@ class Verified:
         if self._read_only:
             return
         try:
-            self._append(_line(oid, key))
+            self._append(_line(oid, key, _seed_of(key)))
         except OSError:
             return
 
@@ -82,10 +89,11 @@ class Verified:
         whole = len(content) // _LINE.size
         known: dict[bytes, StatKey] = {}
         good = 0
+        seeds = (0, _this_boot())
         for oid, *numbers, check in _LINE.iter_unpack(content[: whole * _LINE.size]):
             device, inode, size, changed = numbers
             key = (device, inode, size, changed)
-            if _line(oid, key)[-8:] == check.to_bytes(8, "little"):
+            if any(_line(oid, key, seed)[-8:] == check.to_bytes(8, "little") for seed in seeds):
                 known[oid] = key
                 good += 1
         # Behind a torn line nothing is found, and a file that is full is mostly of the past.
@@ -93,7 +101,16 @@ class Verified:
         return known
 
 
-def _line(oid: bytes, key: StatKey) -> bytes:
+def _line(oid: bytes, key: StatKey, seed: int) -> bytes:
     numbers = [number & _U64 for number in key]
     packed = _LINE.pack(oid, *numbers, 0)[:-8]
-    return packed + xxhash.xxh3_64_intdigest(packed).to_bytes(8, "little")
+    return packed + xxhash.xxh3_64_intdigest(packed, seed).to_bytes(8, "little")
+
+
+def _seed_of(key: StatKey) -> int:
+    """0 for a file that the system has written to the disk by now; else it is the boot's."""
+    return 0 if time.time_ns() - key[3] > _WRITTEN_BACK else _this_boot()
+
+
+def _this_boot() -> int:
+    return xxhash.xxh3_64_intdigest(boot().encode())

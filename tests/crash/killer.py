@@ -207,7 +207,7 @@ def _halved(args: tuple[Any, ...]) -> tuple[Any, ...] | None:
 
 def serve(order: dict[str, Any]) -> None:
     """Fork a process for every fault; say on the standard output how each ended."""
-    scenario = getattr(_load(Path(order["module"])), order["function"])
+    scenario = getattr(load(Path(order["module"])), order["function"])
     folder = Path(order["folder"])
     for kind, template in enumerate(Fault(*fields) for fields in order["faults"]):
         number = template.number or (0 if order["once"] else 1)
@@ -263,7 +263,7 @@ def _live(scenario: Scenario, root: Path, fault: Fault, pipe: int) -> None:
         os._exit(0)
 
 
-def _load(path: Path) -> Any:
+def load(path: Path) -> Any:
     spec = spec_from_file_location(path.stem, path)
     assert spec is not None
     assert spec.loader is not None

@@ -177,6 +177,7 @@ HOLDER = textwrap.dedent(
     if child:
         print(journal.writer, child, flush=True)
         os.kill(parent, signal.SIGKILL)
+    print("forked", flush=True)
     signal.alarm(30)
     time.sleep(60)
     """
@@ -191,6 +192,7 @@ def test_a_killed_parent_holds_nothing_although_its_child_lives(tmp_path: Path) 
     writer, child = parent.stdout.readline().split()
     try:
         assert parent.wait(timeout=30) == -signal.SIGKILL
+        assert parent.stdout.readline() == "forked\n"  # the child has let go of what it inherited
         os.kill(int(child), 0)
         journal = Journal(tmp_path)
         assert not journal.is_alive(writer)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -82,3 +83,15 @@ def test_numbers_of_any_size_are_kept(tmp_path: Path) -> None:
     key = (-1, 2**64 - 1, 0, -5)
     Verified(tmp_path).note_verified(OID, key)
     assert not Verified(tmp_path).is_verified(OID, KEY)
+
+
+def test_a_note_on_a_young_file_counts_until_the_machine_starts_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    young = (1, 2, 3, time.time_ns())
+    Verified(tmp_path).note_verified(OID, young)
+    Verified(tmp_path).note_verified(b"p" * 16, KEY)
+    assert Verified(tmp_path).is_verified(OID, young)
+    monkeypatch.setattr(module, "boot", lambda: "another boot")
+    assert not Verified(tmp_path).is_verified(OID, young)
+    assert Verified(tmp_path).is_verified(b"p" * 16, KEY)
