@@ -274,10 +274,11 @@ WORKS = (
     Work(
         "queries",
         "100,000 calls in the store",
-        ("fill", "list_runs", "open_run"),
+        ("fill", "list_runs", "open_run", "lineage"),
         (
             Row("list 50 filtered runs", 1, "ms", milliseconds, 50),
             Row("open a run of 10,000 calls", 2, "ms", milliseconds, 1_000),
+            Row("lineage of one value", 3, "ms", milliseconds, 100),
         ),
         (100_000, 10_000, 1_000),
         absent={

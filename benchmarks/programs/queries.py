@@ -84,7 +84,20 @@ def open_run(folder: Path, size: int) -> Work:
     return work
 
 
-WORKS: Works = {"fill": fill, "list_runs": list_runs, "open_run": open_run}
+def lineage(folder: Path, size: int) -> Work:
+    """The calls that a value in hand came from, by its content."""
+    value = [0]
+    while len(value) < LINKS:
+        value.append(len(value))
+
+    def work() -> int:
+        store = tl.open_store(str(folder), read_only=True)
+        return len(tl.whence(value, store=store).calls)
+
+    return work
+
+
+WORKS: Works = {"fill": fill, "list_runs": list_runs, "open_run": open_run, "lineage": lineage}
 
 if __name__ == "__main__":
     measure.main(WORKS)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from typer.main import get_command
 
-from tasklineage.cli import dump, execute, reading, rerunning
+from tasklineage.cli import dump, execute, lineage, reading, rerunning
 
 app = typer.Typer(
     name="tasklineage",
@@ -23,6 +23,9 @@ app.command("runs")(reading.runs)
 app.command("show")(reading.show)
 app.command("calls")(reading.calls)
 app.command("logs")(reading.log)
+app.command("whence")(lineage.whence)
+app.command("lineage")(lineage.lineage)
+app.command("graph")(lineage.graph)
 app.command("dump")(dump.dump)
 app.command("rerun", context_settings=execute.SETTINGS)(rerunning.rerun)
 

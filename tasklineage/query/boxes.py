@@ -16,10 +16,11 @@ from tasklineage.query.render import one_line, size_text
 
 MOST = 60
 """Nodes that are drawn one by one."""
-_LONGEST = 34
+_LONGEST, _LONGER = 34, 200
 _SAME_PATHS = 3
 _FAILED = frozenset({"failed", "lost", "timeout", "cancelled", "skipped"})
-_SMALL = 200
+_SMALL = 40
+"""Encoded bytes up to which an argument is shown; longer ones mostly came from another call."""
 
 
 class Box(NamedTuple):
@@ -91,18 +92,20 @@ def _groups(lineage: Lineage, layers: dict[str, int], most: int | None) -> list[
 def _box(group: Sequence[Node], layer: int) -> Box:
     first = group[0]
     if not isinstance(first, Call):
-        shown = (_cut(first.type.rpartition(".")[2] or "value"), _cut(one_line(first.preview)))
+        shown = (_cut(first.type.rpartition(".")[2] or "value"), _cut(first.preview))
         size = f" {size_text(first.nbytes)}" if first.nbytes else ""
-        return Box(id_of(first), "value", shown, f"{first.type}{size} {first.digest}", layer)
+        tooltip = one_line(f"{first.type}{size} {first.digest}", _LONGER)
+        return Box(id_of(first), "value", shown, tooltip, layer)
     kind, name = _kind(first), _cut(first.task.rpartition(".")[2])
     if len(group) > 1:
         counted = (name, f"{len(group):,} {'hits' if kind == 'hit' else 'calls'}")
-        tooltip = f"{len(group):,} calls of {first.task}, the first: {first.id}"
+        tooltip = one_line(f"{len(group):,} calls of {first.task}, the first {first.id}", _LONGER)
         return Box(first.id, kind, counted, tooltip, layer)
     status = first.status
     note = status if kind != "call" or status not in ("done", "hit") else ""
     lines = (name, _arguments(first), note)
-    return Box(first.id, kind, lines, f"{first.task} {status} {first.id}", layer)
+    tooltip = one_line(f"{first.id} {status} {first.task}", _LONGER)
+    return Box(first.id, kind, lines, tooltip, layer)
 
 
 def _kind(call: Call) -> str:
@@ -117,7 +120,7 @@ def _arguments(call: Call) -> str:
         for name, artifact in call.inputs.items()
         if artifact.is_inline and artifact.nbytes <= _SMALL
     )
-    return _cut(one_line(", ".join(islice(small, 6))))
+    return _cut(", ".join(islice(small, 6)))
 
 
 def _arrows(edges: Iterable[Edge], place: dict[str, int]) -> list[Arrow]:
@@ -137,8 +140,8 @@ def _arrows(edges: Iterable[Edge], place: dict[str, int]) -> list[Arrow]:
 def _label(paths: Sequence[str]) -> str:
     unique = list(dict.fromkeys(path for path in paths if path))
     more = ", …" if len(unique) > _SAME_PATHS else ""
-    return _cut(one_line(", ".join(unique[:_SAME_PATHS]) + more))
+    return _cut(", ".join(unique[:_SAME_PATHS]) + more)
 
 
 def _cut(text: str) -> str:
-    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
+    return one_line(text, _LONGEST)

@@ -21,6 +21,8 @@ MOST = 200
 _HARMLESS = frozenset(" _.,=:+-…")
 _MERMAID_LINES = {"data": "-->", "changed": "==>", "hit": "-.->", "child": "-.->"}
 _WORDS = {"changed": "changed in place", "hit": "hit", "child": "child"}
+_CLASSES = {"call": "executed", "hit": "hit", "failed": "failed", "value": "value"}
+"""Names of the kinds of boxes; `call` is a word of Mermaid's."""
 _DOT_STYLES = {"data": "solid", "changed": "bold", "hit": "dashed", "child": "dotted"}
 _DOT_COLOURS = {"call": "#4c72b0", "hit": "#3a9188", "failed": "#b03a3a", "value": "#8c7430"}
 
@@ -33,7 +35,7 @@ def mermaid(lineage: Lineage, most: int | None = MOST) -> str:
     for name, box in zip(names, shown.boxes, strict=True):
         label = "<br/>".join(_mermaid_text(line) for line in box.lines if line)
         left, right = ("([", "])") if box.kind == "value" else ("[", "]")
-        lines.append(f'    {name}{left}"{label}"{right}:::{box.kind}')
+        lines.append(f'    {name}{left}"{label}"{right}:::{_CLASSES[box.kind]}')
     for arrow in shown.arrows:
         label = _mermaid_text(_label(arrow))
         middle = f'|"{label}"|' if label else ""
@@ -42,7 +44,7 @@ def mermaid(lineage: Lineage, most: int | None = MOST) -> str:
     if shown.is_cut:
         lines.append("    %% there is more: this was cut")
     lines += [
-        f"    classDef {kind} stroke:{colour},stroke-width:2px"
+        f"    classDef {_CLASSES[kind]} stroke:{colour},stroke-width:2px"
         for kind, colour in _DOT_COLOURS.items()
     ]
     return "\n".join(lines) + "\n"

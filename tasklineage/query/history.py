@@ -261,7 +261,7 @@ def _as_lineage(
 
 
 def edges_of(links: Iterable[tracing.Link], calls: dict[bytes, Call]) -> list[Edge]:
-    """The links between these calls as edges, in the order of their consumers."""
+    """The links between these calls as edges, by consumer, in the order of its record."""
     known = (link for link in links if link.producer in calls and link.consumer in calls)
     return [
         Edge(
@@ -271,7 +271,7 @@ def edges_of(links: Iterable[tracing.Link], calls: dict[bytes, Call]) -> list[Ed
             link.via,
             digest_text(link.digest) if link.digest else "",
         )
-        for link in sorted(known, key=lambda link: (link.consumer, link.path, link.producer))
+        for link in sorted(known, key=lambda link: link.consumer)
     ]
 
 

@@ -38,7 +38,7 @@ class Edge(NamedTuple):
 
     def __repr__(self) -> str:
         ends = f"{name_of(self.producer)} -> {name_of(self.consumer)}"
-        return f"<Edge {ends} {self.path or '-'} ({self.via})>"
+        return f"<Edge {ends} {one_line(self.path) or '-'} ({self.via})>"
 
 
 class Lineage:
@@ -176,10 +176,10 @@ class Lineage:
 def name_of(node: Run | Node) -> str:
     """A few words for people: the task and the id, or the type and the content."""
     if isinstance(node, Call):
-        return f"{node.task.rpartition('.')[2]} {node.id}"
+        return f"{one_line(node.task.rpartition('.')[2])} {node.id}"
     if isinstance(node, Artifact):
         return one_line(f"{node.type} {node.preview}".strip() or node.digest, 40)
-    return f"run {node.name} {node.id}"
+    return f"run {one_line(node.name)} {node.id}"
 
 
 def id_of(node: Node) -> str:

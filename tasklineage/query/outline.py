@@ -13,7 +13,8 @@ MOST_LINES = 200
 _MOST_ALIKE = 6
 """Calls of one task below one node that are all shown; of more, the first few."""
 _SHOWN_ALIKE = 3
-_SMALL = 200
+_SMALL = 40
+"""Encoded bytes up to which an argument is shown; longer ones mostly came from another call."""
 
 
 def text(lineage: Lineage) -> str:
@@ -103,8 +104,8 @@ def _shown(edges: Sequence[Edge], far_end: Callable[[Edge], Node], indent: str) 
         found += [(edge, "") for edge in shown]
         if len(shown) < len(some):
             last = far_end(some[-1])
-            name = last.task.rpartition(".")[2] if isinstance(last, Call) else "value"
-            paths = f", up to {some[-1].path}" if some[-1].path else ""
+            name = one_line(last.task.rpartition(".")[2]) if isinstance(last, Call) else "value"
+            paths = f", up to {one_line(some[-1].path)}" if some[-1].path else ""
             found.append((None, f"… {len(some) - len(shown):,} more calls of {name}{paths}"))
     return iter([(edge, more, indent, i == len(found) - 1) for i, (edge, more) in enumerate(found)])
 
@@ -116,10 +117,8 @@ def _kind(edge: Edge, end: Node) -> tuple[str, str]:
 def _label(edge: Edge, sign: str) -> str:
     if edge.via in ("hit", "child"):
         return {"<-hit": "computed by", "->hit": "hit:"}.get(sign + edge.via, f"{edge.via}:")
-    if edge.via in ("result", "argument"):
-        return f"{edge.path} {sign}" if edge.path else sign
     changed = " (changed in place)" if edge.via == "changed in place" else ""
-    return f"{edge.path}{changed} {sign}"
+    return f"{one_line(edge.path)}{changed} {sign}".lstrip()
 
 
 def node_line(node: Node) -> str:
@@ -131,5 +130,5 @@ def node_line(node: Node) -> str:
         for name, artifact in node.inputs.items()
         if artifact.is_inline and artifact.nbytes <= _SMALL
     )
-    name = f"{node.task.rpartition('.')[2]}({one_line(small, 60)})"
+    name = f"{one_line(node.task.rpartition('.')[2])}({one_line(small, 60)})"
     return f"{name}  {node.status}  {node.id}  {time_text(node.started)}"

@@ -163,6 +163,11 @@ class Run:
         return self._recorded().commit
 
     @property
+    def is_dirty(self) -> bool:
+        """Whether files of the working tree differed from that commit."""
+        return self._recorded().dirty
+
+    @property
     def python(self) -> str:
         """The version of Python."""
         return self._recorded().python

@@ -1,0 +1,172 @@
+"""`whence`, `lineage` and `graph` as a shell sees them."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import tasklineage as tl
+from tasklineage import task
+from tasklineage.cli.main import main
+
+
+@task
+def rows(count: int) -> list[list[int]]:
+    return [[i, i * i] for i in range(count)]
+
+
+@task
+def report(table: list[list[int]], title: str = "a table") -> str:
+    # one line for each row
+    return "\n".join([title, *(f"{a},{b}" for a, b in table)])
+
+
+class Shell:
+    """Runs commands in this process."""
+
+    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
+        self._capsys = capsys
+
+    def __call__(self, *args: str, code: int = 0) -> str:
+        self._capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main(args)
+        printed = self._capsys.readouterr()
+        assert (ended.value.code or 0) == code, printed
+        return printed.err if code else printed.out
+
+    def json(self, *args: str) -> dict[str, Any]:
+        answer: dict[str, Any] = json.loads(self(*args, "--json"))
+        assert answer["version"] == 1
+        return answer
+
+
+@pytest.fixture
+def shell(capsys: pytest.CaptureFixture[str]) -> Shell:
+    return Shell(capsys)
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """A file that holds what a task returned."""
+    with tl.run("weekly"):
+        text = report(rows(20))
+    path = tmp_path / "table.csv"
+    path.write_text(text)
+    return path
+
+
+def test_whence_tells_call_code_inputs_and_environment_of_a_file(shell: Shell, file: Path) -> None:
+    run = tl.latest("weekly")
+    assert run is not None
+    printed = shell("whence", str(file))
+    call = run["report"]
+    for expected in (
+        f"{call.id}  {__name__}.report  done", f"{run.id}  weekly", "def report(",
+        "# one line for each row", "table  list: [[0, 0]", "str: 'a table'", run.python, run.host,
+        "came from", f"rows(count=20)  done  {run['rows'].id}",
+    ):  # fmt: skip
+        assert expected in printed, expected
+
+
+def test_whence_prints_json_for_programs(shell: Shell, file: Path) -> None:
+    answer = shell.json("whence", str(file))
+    assert answer["kind"] == "whence"
+    assert answer["call"]["task"] == f"{__name__}.report"
+    assert "def report(" in answer["call"]["source"]
+    assert list(answer["call"]["inputs"]) == ["table", "title"]
+    assert answer["run"]["name"] == "weekly"
+    assert answer["subject"]["kind"] == "artifact"
+    assert [node["kind"] for node in answer["nodes"]] == ["call", "call", "artifact"]
+    assert [(e["path"], e["via"]) for e in answer["edges"]] == [
+        ("table", "identity"), ("", "result"),
+    ]  # fmt: skip
+    known = {node["id"] for node in answer["nodes"]}
+    assert all({e["producer"], e["consumer"]} <= known for e in answer["edges"])
+
+
+def test_whence_of_a_hit_names_the_call_that_computed_it(shell: Shell, file: Path) -> None:
+    with tl.run("again") as again:
+        report(rows(20))
+    hit = again["report"]
+    printed = shell("whence", hit.id)
+    assert hit.producer is not None
+    assert re.search(rf"call +{hit.producer.id}", printed)
+    assert re.search(rf"hit +{hit.id}", printed)
+    assert re.search(r"run +\w+  weekly", printed)
+    answer = shell.json("whence", hit.id)
+    assert answer["call"]["producer"] == hit.producer.id
+
+
+def test_whence_of_a_common_value_counts_its_producers(shell: Shell) -> None:
+    @task
+    def even(n: int) -> bool:
+        return n % 2 == 0
+
+    for n in range(5):
+        even(n)
+    call = tl.calls(even)[0]
+    assert call.output is not None
+    printed = shell("whence", call.output.digest)
+    assert re.search(r"given by\n  .*even  3 calls", printed)
+    assert shell.json("whence", call.output.digest)["counts"] == {call.task: 3}
+
+
+def test_lineage_looks_both_ways(shell: Shell, file: Path) -> None:
+    run = tl.latest("weekly")
+    assert run is not None
+    source = run["rows"].id
+    assert "report" not in shell("lineage", source)
+    assert "table -> report(title='a table')" in shell("lineage", source, "--direction", "down")
+    both = shell.json("lineage", source, "-d", "both")
+    assert both["kind"] == "lineage"
+    assert len(both["nodes"]) == 2
+    assert len(shell.json("lineage", run["report"].id, "--depth", "0")["nodes"]) == 1
+    assert shell.json("lineage", run["report"].id, "--limit", "1")["cut"] is True
+
+
+@pytest.mark.parametrize(
+    ("form", "begins"),
+    [("text", "report("), ("mermaid", "flowchart LR\n"), ("dot", "digraph lineage {\n"),
+     ("svg", "<svg "), ("json", '{\n  "version": 1')],
+)  # fmt: skip
+def test_graph_prints_every_form(shell: Shell, file: Path, form: str, begins: str) -> None:
+    run = tl.latest("weekly")
+    assert run is not None
+    for id in (run.id, run["report"].id):
+        printed = shell("graph", id, "--format", form)
+        assert printed.startswith(begins)
+        assert "rows" in printed
+        assert "report" in printed
+
+
+def test_what_is_unknown_is_exit_code_3(shell: Shell, file: Path) -> None:
+    assert "is not a file" in shell("whence", "nowhere.png", code=3)
+    other = file.with_name("other.csv")
+    other.write_text("something else")
+    assert "does not know the content of" in shell("whence", str(other), code=3)
+
+
+def test_an_artifact_has_a_lineage_and_no_graph(shell: Shell, file: Path) -> None:
+    run = tl.latest("weekly")
+    assert run is not None
+    output = run["report"].output
+    assert output is not None
+    assert "see lineage" in shell("graph", output.digest, code=2)
+
+
+def test_names_cannot_forge_lines_of_the_output(shell: Shell) -> None:
+    @task(name="m.a\n\x1b[2Jcall  forged")
+    def f(x: list[int]) -> list[int]:
+        return [*x, 1]
+
+    with tl.run("r\n\x1b[31m") as run:
+        f([1])
+    for command in ("whence", "lineage", "graph"):
+        printed = shell(command, run.roots[0].id)
+        assert "\x1b" not in printed
+        assert "\ncall  forged" not in printed
