@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tasklineage import config
@@ -11,13 +12,23 @@ from tasklineage.core.failure import without_our_frames
 from tasklineage.core.frame import Frame
 from tasklineage.core.source import Source
 from tasklineage.key.digest import Unresolved
+from tasklineage.storage.codecs.pickled import CLOUDPICKLE, PICKLE
+from tasklineage.storage.frames import Location
 from tasklineage.storage.records import FAILED, Edge, Ref
 from tasklineage.storage.store import Store
 
 if TYPE_CHECKING:
+    from tasklineage.core.run import RunState
     from tasklineage.core.task import Task
 
 R = TypeVar("R")
+
+_KEPT = 32 << 20
+"""Bytes of results, as they are encoded, that one map keeps in memory at hand."""
+_OWN = (PICKLE, CLOUDPICKLE)
+"""Codecs whose values stay: an object of a class made at run time is not read back as that."""
+_TINY = 256
+"""Bytes of a result that takes no more room than what says where it is."""
 
 
 class StoredOutcome(Outcome[R]):
@@ -32,6 +43,26 @@ class StoredOutcome(Outcome[R]):
 
     def get(self) -> R:
         value: R = self._store.get(self._ref)
+        return value
+
+
+class RecordedOutcome(Outcome[R]):
+    """An outcome whose value is in its record, from where it is read each time."""
+
+    __slots__ = ("_location", "_run")
+
+    def __init__(self, outcome: Outcome[R], location: Location, run: RunState) -> None:
+        super().__init__(
+            None, None, outcome.status, outcome.call_id, outcome.digest, outcome.is_hit
+        )
+        self._location = location
+        self._run = run
+
+    def get(self) -> R:
+        store = self._run.store
+        record = store.call_at(self._location, self.digest)
+        value: R = store.get(Ref(*(record.output or ())))
+        self._run.origins.note(value, self.digest, self.call_id, recorded=record.parts)
         return value
 
 
@@ -57,6 +88,7 @@ class Elements:
         """The first call with the code version in force: what all share was digested for it."""
         self._firsts: list[Call] = []
         self._keys: list[bytes] = []
+        self._kept = 0
 
     def pull(self, count: int) -> list[Call | Outcome[Any]]:
         """The next elements, at most `count`, in order: outcomes of hits, calls of misses.
@@ -81,24 +113,37 @@ class Elements:
             value = engine.decoded(call, memo)
             if value is not engine.MISS:
                 records.append(engine.record_hit(call, memo, value))
-                pulled[i] = self.outcome_of(
-                    call, Outcome(value, None, call.status, call.id, call.output.digest, True)
-                )
+                outcome = Outcome(value, None, call.status, call.id, call.output.digest, True)
+                pulled[i] = self.outcome_of(call, outcome, memo.ended, memo.ended)
         if records:
             self._parent.run.append(*records)
         return pulled
 
     def execute(self, call: Call) -> Outcome[Any]:
         """What came of a call that no memo answered when it was pulled."""
+        began = time.time()
         outcome = engine.outcome(call)
         if not call.is_checked:
             self._keys.append(call.key)
-        return self.outcome_of(call, outcome)
+        return self.outcome_of(call, outcome, began, time.time())
 
-    def outcome_of(self, call: Call, outcome: Outcome[Any]) -> Outcome[Any]:
-        """An outcome as a map keeps it: large values stay in the store."""
-        if outcome.error is None and call.output.oid is not None:
-            return StoredOutcome(call, call.output, self._parent.run.store)
+    def outcome_of(
+        self, call: Call, outcome: Outcome[Any], since: float, until: float
+    ) -> Outcome[Any]:
+        """An outcome as a map keeps it: large values stay in the store, many small ones too.
+
+        The call's record, if it is a memo, ended between `since` and `until`.
+        """
+        if outcome.error is not None:
+            return outcome
+        run, output = self._parent.run, call.output
+        if output.oid is not None:
+            return StoredOutcome(call, output, run.store)
+        if output.nbytes > _TINY:
+            if self._kept >= _KEPT and output.codec not in _OWN:
+                location = run.store.memo_between(call.key, since, until)
+                return outcome if location is None else RecordedOutcome(outcome, location, run)
+            self._kept += output.nbytes
         return outcome
 
     def finish(self) -> None:

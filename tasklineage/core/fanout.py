@@ -64,7 +64,8 @@ class Fanout(Deferred, Sequence[R], Generic[R]):
     for the end of the input. With `on_error="raise"` the exception of the first element that failed
     is raised by the first access that needs it, after the elements in flight have finished and were
     stored; with `"collect"` a `Failure` stands in the place of a failed element; with `"skip"`
-    there is no such place. Large results are read from the store at each access.
+    there is no such place. Large results, and small ones beyond some 32 MB, are read from the store
+    at each access.
     """
 
     def __init__(

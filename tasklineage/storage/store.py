@@ -29,6 +29,7 @@ from tasklineage.storage import forks
 from tasklineage.storage import format as layout
 from tasklineage.storage.catalog import Catalog
 from tasklineage.storage.flight import Flight
+from tasklineage.storage.frames import Location
 from tasklineage.storage.journal import Journal
 from tasklineage.storage.memos import Memo
 from tasklineage.storage.objects import Objects
@@ -159,6 +160,24 @@ class Store:
             self._tail.memos.prepare(code, keys)
         newest = self._newest
         return [self.find_memo(code, key) if key in newest else None for key in keys]
+
+    def memo_between(self, key: bytes, since: float, until: float) -> Location | None:
+        """Where the newest memo of the key stands, if its call ended in that time."""
+        memo = self._newest.get(key)
+        return memo[1] if memo is not None and since <= memo[0] <= until else None
+
+    def call_at(self, location: Location, digest: bytes) -> CallEnd:
+        """The record at `location`, of a call whose result has this digest.
+
+        Raises
+        ------
+        MissingObject, CorruptObject
+            The record is gone, or is not what was written.
+        """
+        record = self._read(location)
+        if isinstance(record, CallEnd) and record.output and record.output[0] == digest:
+            return record
+        raise CorruptObject("the record at that place is of another call", location=location)
 
     def forget(self, key: bytes) -> None:
         """Memos of this key no longer answer, here and in every other process.
