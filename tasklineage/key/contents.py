@@ -6,6 +6,7 @@ Everything here only reads: it decides which parts of a live object count, not h
 from __future__ import annotations
 
 import functools
+import re
 import sys
 import typing
 from collections.abc import Callable, Iterator, Mapping
@@ -45,6 +46,14 @@ _OF_MODULE = frozenset(
         "__package__", "__path__", "__spec__", "__annotations__", "__warningregistry__",
     }
 )  # fmt: skip
+_OF_IPYTHON = frozenset(
+    {
+        "In", "Out", "_", "__", "___", "_i", "_ii", "_iii", "_ih", "_oh", "_dh", "_exit_code",
+        "exit", "quit", "get_ipython", "__builtin__", "__session__", "__vsc_ipynb_file__",
+        "_VSCODE_hashedFileName",
+    }
+)  # fmt: skip
+_HISTORY = re.compile(r"_i?\d+")
 
 
 def class_parts(cls: type, namespace: dict[str, Any], *, annotations: bool) -> Iterator[Part]:
@@ -77,10 +86,19 @@ def class_parts(cls: type, namespace: dict[str, Any], *, annotations: bool) -> I
 
 
 def module_parts(namespace: dict[str, Any]) -> Iterator[Part]:
-    """Everything that a module has, but for what the import system puts there."""
+    """Everything that a module has, but for what the import system puts there.
+
+    Nor what IPython puts into the module that cells run in: the history, which every cell changes.
+    """
+    is_ipython = "_ih" in namespace and "get_ipython" in namespace
     for name, value in by_name(namespace):
-        if name not in _OF_MODULE:
-            yield name, value
+        if name in _OF_MODULE or (is_ipython and _is_of_ipython(name)):
+            continue
+        yield name, value
+
+
+def _is_of_ipython(name: str) -> bool:
+    return name in _OF_IPYTHON or _HISTORY.fullmatch(name) is not None
 
 
 def by_name(namespace: Mapping[Any, Any]) -> list[Part]:

@@ -95,6 +95,26 @@ def test_names_used_again_in_another_notebook_are_other_tasks(tmp_path: Path) ->
     assert [(run.executed, run.hits) for run in tl.runs()] == [(0, 1), (1, 0), (1, 0)]
 
 
+def test_the_history_of_the_notebook_never_counts(tmp_path: Path) -> None:
+    define = (
+        IMPORTS,
+        "rate = 2\n@task\ndef computed(n):\n    return eval('n * rate')",
+        "@task\ndef shell(n):\n    return list(get_ipython().getoutput('echo {n} {rate}'))",
+    )
+    with kernel(tmp_path) as session:
+        for source in define:
+            session.run(source)
+        for _ in range(2):
+            assert session.run("computed(3)").displays == [{"text/plain": "6"}]
+            assert session.run("shell(3)").displays == [{"text/plain": "['3 2']"}]
+        assert counts() == (2, 2)
+        session.run("rate = 5")
+        assert session.run("computed(3)").displays == [{"text/plain": "15"}]
+        assert session.run("shell(3)").displays == [{"text/plain": "['3 5']"}]
+    run_all(tmp_path, "1 + 1", *define, "2", "computed(3)", "shell(3)")
+    assert counts() == (0, 2)
+
+
 DATACLASS = """
 from dataclasses import dataclass
 @dataclass(frozen=True)
