@@ -19,6 +19,7 @@ from tasklineage.errors import (
     CorruptObject,
     LengthMismatch,
     MergeConflict,
+    MissingFile,
     MissingObject,
     NotFound,
     StoreBusy,
@@ -29,6 +30,7 @@ from tasklineage.errors import (
     TaskTimeout,
     TooManyItems,
     UnhashableArgument,
+    UnreadableFile,
     UnsafeFormat,
     UnsatisfiableResources,
     UnstorableResult,
@@ -46,6 +48,7 @@ if TYPE_CHECKING:
     from tasklineage.core.policy import Retry
     from tasklineage.executors.inline import Inline
     from tasklineage.executors.threads import Threads
+    from tasklineage.key.files import Dir, File
     from tasklineage.query.artifacts import Artifact
     from tasklineage.query.calls import Call
     from tasklineage.query.find import calls, get, latest, namespace, runs
@@ -62,14 +65,17 @@ __all__ = [
     "Call",
     "ConfigError",
     "CorruptObject",
+    "Dir",
     "Failure",
     "Fanout",
+    "File",
     "Future",
     "Inline",
     "Inputs",
     "LengthMismatch",
     "Lineage",
     "MergeConflict",
+    "MissingFile",
     "MissingObject",
     "NotFound",
     "Retry",
@@ -85,6 +91,7 @@ __all__ = [
     "Threads",
     "TooManyItems",
     "UnhashableArgument",
+    "UnreadableFile",
     "UnsafeFormat",
     "UnsatisfiableResources",
     "UnstorableResult",
@@ -112,6 +119,8 @@ __all__ = [
 ]
 
 _LAZY = {
+    "Dir": "tasklineage.key.files",
+    "File": "tasklineage.key.files",
     "Artifact": "tasklineage.query.artifacts",
     "BoundCall": "tasklineage.core.future",
     "Call": "tasklineage.query.calls",

@@ -3,6 +3,8 @@
     TasklineageError
     ├── ConfigError              (ValueError)    an option or a decoration that cannot work
     ├── UnhashableArgument       (TypeError)     an argument has no digest
+    │   └── UnreadableFile       (OSError)       a File or Dir is not what can be read
+    │       └── MissingFile      (FileNotFoundError)  there is none
     ├── UnstorableResult                         a result could not be stored; carries `.value`
     ├── UnsafeFormat                             decoding would need pickle, which the store forbids
     ├── StoreError               (OSError)       the store cannot do what was asked
@@ -56,6 +58,24 @@ class UnhashableArgument(TasklineageError, TypeError):
     """An argument has no digest. Attributes: `path`, where in the arguments it was found."""
 
     path: str
+
+
+class UnreadableFile(UnhashableArgument, OSError):
+    """A `tl.File` or `tl.Dir` is not there, is something else, or changes while it is read.
+
+    Attributes: `path`, where in the arguments it was found; `file`, its place on the disk.
+    """
+
+    file: str
+
+    def at(self, path: str) -> UnreadableFile:
+        """The same error that says where in the arguments the file stands."""
+        problem = self.data.get("problem", self.message)
+        return type(self)(f"{path}: {problem}", **{**self.data, "path": path, "problem": problem})
+
+
+class MissingFile(UnreadableFile, FileNotFoundError):
+    """There is no file, or no folder, where a `tl.File` or `tl.Dir` says."""
 
 
 class UnstorableResult(TasklineageError):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 import json
+import os
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
@@ -18,6 +19,8 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from uuid import UUID
+
+from tasklineage.key.files import Dir, File
 
 _TRUE = frozenset({"1", "true", "yes", "on", "t", "y"})
 _FALSE = frozenset({"0", "false", "no", "off", "f", "n"})
@@ -130,7 +133,18 @@ def _scalar_reader(kind: Any) -> Callable[[str], Any] | None:
         return None
     if kind in _READERS:
         return _READERS[kind]
+    if kind is File or kind is Dir:
+        return lambda text: _existing(text, kind)
     return kind if _is_path(kind) else None
+
+
+def _existing(text: str, kind: type[File | Dir]) -> File | Dir:
+    is_there = os.path.isfile if kind is File else os.path.isdir
+    if not is_there(text):
+        what = "file" if kind is File else "folder"
+        is_other = os.path.exists(text)
+        raise CannotConvert(f"{text} is no {what}" if is_other else f"there is no {what} {text}")
+    return kind(text)
 
 
 def _is_path(kind: Any) -> bool:
@@ -162,6 +176,8 @@ _READERS: Mapping[type, Callable[[str], Any]] = {
 def _read_scalar(text: str, kind: Any, read: Callable[[str], Any]) -> Any:
     try:
         return read(text)
+    except CannotConvert:
+        raise
     except (ValueError, ArithmeticError) as error:
         raise CannotConvert(f"{text!r} is not {_article(kind.__name__)}") from error
 

@@ -14,6 +14,7 @@ from tasklineage.core.frame import Frame, current
 from tasklineage.core.loops import in_thread
 from tasklineage.errors import StoreError, UnhashableArgument, UnstorableResult
 from tasklineage.key.digest import Unresolved, digest
+from tasklineage.key.pins import State, meeting
 from tasklineage.storage.codecs.outline import outline
 from tasklineage.storage.records import (
     CAUGHT,
@@ -100,9 +101,12 @@ class Body:
         if self.attempts:
             self._note_attempt(DONE, None)
         try:
-            value, value_digest = self._digested(value)
-            mutated = _mutated(this, time.time() - self.began)
-            this.output = this.run.store.put(value, value_digest)
+            if State.in_use or this.plan.files is not None:
+                value, value_digest, mutated = self._with_files(value)
+            else:
+                value, value_digest = self._digested(value)
+                mutated = _mutated(this, time.time() - self.began)
+                this.output = this.run.store.put(value, value_digest)
         except (UnhashableArgument, UnstorableResult, Unresolved) as error:
             return self._unstorable(value, error)
         except StoreError as error:
@@ -126,6 +130,24 @@ class Body:
             finally:
                 current.reset(token)
             return value, digest(value)
+
+    def _with_files(self, value: Any) -> tuple[Any, bytes, tuple[str, ...]]:
+        """As `succeed` begins, for a value that may have Files in it."""
+        from tasklineage.core import files  # there are some
+
+        this = self.this
+        if this.plan.files is not None:
+            value = this.plan.files.returned(value)
+        with meeting() as found:
+            value, value_digest = self._digested(value)
+        mutated = _mutated(this, time.time() - self.began)
+        store, fold = this.run.store, self.frame.fold
+        if found:
+            this.output = files.stored(store, value, value_digest, found, fold)
+        else:
+            this.output = store.put(value, value_digest)
+        files.settle(fold)
+        return value, value_digest, mutated
 
     def fail(self, error: BaseException) -> Any:
         """Record the call as failed and raise, or as caught and return the default."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -11,13 +12,14 @@ from xxhash import xxh3_128_digest
 from tasklineage.core import extras
 from tasklineage.core.deferred import Deferred, walk
 from tasklineage.core.frame import Frame, Position
-from tasklineage.errors import UnhashableArgument
+from tasklineage.errors import UnhashableArgument, UnreadableFile
 from tasklineage.key.code_version import CodeVersion, changed_data
 from tasklineage.key.digest import SCHEME, Unresolved, digest, is_immutable
 from tasklineage.key.guards import epoch
 from tasklineage.storage.records import DONE, Condition, Edge, Ref
 
 if TYPE_CHECKING:
+    from tasklineage.core.annotations import Files
     from tasklineage.core.run import RunState
     from tasklineage.core.task import Task
 
@@ -33,7 +35,9 @@ _IGNORED = xxh3_128_digest(b"tasklineage: this parameter is ignored")
 class Plan:
     """What of a task's keys stays the same while its code version does."""
 
-    __slots__ = ("_keyed", "_prefix", "_task", "bind", "code", "epoch", "is_plain", "names")
+    __slots__ = (
+        "_keyed", "_prefix", "_task", "bind", "code", "epoch", "files", "is_plain", "names",
+    )  # fmt: skip
 
     def __init__(self, task: Task[Any, Any], code: CodeVersion) -> None:
         self.code = code
@@ -45,6 +49,8 @@ class Plan:
         self.is_plain = not task.ignore and not task.key
         """Whether every argument counts as a whole."""
         self.epoch = epoch()
+        self.files = _files_of(task.__wrapped__)
+        """Which paths become Files by annotation; None: none do."""
 
     def digests(self, bound: tuple[Any, ...], trailing: tuple[bytes, ...]) -> tuple[bytes, ...]:
         """One digest per parameter, the last ones known; an ignored one has always the same.
@@ -108,6 +114,8 @@ class Plan:
                     digest(value if function is None else function(value), name)
             except UnhashableArgument as found:
                 where = f"{self._task.name}({found.path})"
+                if isinstance(found, UnreadableFile):
+                    return found.at(where)
                 return UnhashableArgument(
                     f"{where} has no digest: {found.message}. Leave it out of the key with "
                     f"@task(ignore=[{name!r}]), or say what of it counts with "
@@ -139,6 +147,18 @@ class Shared:
 
 
 _NOT_SHARED = Shared(())
+
+
+def _files_of(function: Callable[..., Any]) -> Files | None:
+    """What the annotations of a function say of Files; nothing is loaded where they cannot."""
+    hints = getattr(function, "__annotations__", {}).values()
+    texts = [hint for hint in hints if isinstance(hint, str)]
+    is_loaded = "tasklineage.key.files" in sys.modules
+    if not is_loaded and not any("File" in text or "Dir" in text for text in texts):
+        return None
+    from tasklineage.core.annotations import files_of
+
+    return files_of(function)
 
 
 class Call:
@@ -184,6 +204,8 @@ class Call:
         plan = self.plan
         self.code = plan.code
         self.bound: tuple[Any, ...] = plan.bind(*args, **kwargs)
+        if plan.files is not None:
+            self.bound, self.args, self.kwargs = plan.files.passed(self.bound)
         self.digests = plan.digests(self.bound, () if first is None else first.shared.digests)
         self.salt = extras.current(task.track) if task.track else ()
         self.key = plan.key(self.digests, self.salt)

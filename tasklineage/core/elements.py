@@ -12,6 +12,7 @@ from tasklineage.core.failure import without_our_frames
 from tasklineage.core.frame import Frame
 from tasklineage.core.source import Source
 from tasklineage.key.digest import Unresolved
+from tasklineage.key.pins import live
 from tasklineage.storage.codecs.pickled import CLOUDPICKLE, PICKLE
 from tasklineage.storage.frames import Location
 from tasklineage.storage.records import FAILED, Edge, Ref
@@ -42,7 +43,8 @@ class StoredOutcome(Outcome[R]):
         self._store = store
 
     def get(self) -> R:
-        value: R = self._store.get(self._ref)
+        with live():
+            value: R = self._store.get(self._ref)
         return value
 
 
@@ -61,7 +63,8 @@ class RecordedOutcome(Outcome[R]):
     def get(self) -> R:
         store = self._run.store
         record = store.call_at(self._location, self.digest)
-        value: R = store.get(Ref(*(record.output or ())))
+        with live():
+            value: R = store.get(Ref(*(record.output or ())))
         self._run.origins.note(value, self.digest, self.call_id, recorded=record.parts)
         return value
 
@@ -138,7 +141,8 @@ class Elements:
             return outcome
         run, output = self._parent.run, call.output
         if output.oid is not None:
-            return StoredOutcome(call, output, run.store)
+            is_small = output.data is not None  # a File, whose content is in the store
+            return outcome if is_small else StoredOutcome(call, output, run.store)
         if output.nbytes > _TINY:
             if self._kept >= _KEPT and output.codec not in _OWN:
                 location = run.store.memo_between(call.key, since, until)

@@ -23,6 +23,10 @@ def holds(condition: Condition) -> bool:
     if condition.kind == "code":
         found = _find(condition.name)
         return found is not None and _code_digest(found) == condition.digest
+    if condition.kind in ("file", "dir"):
+        from tasklineage.core import files  # there are some
+
+        return files.holds(condition)
     return False
 
 

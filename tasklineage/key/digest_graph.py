@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from xxhash import xxh3_128_digest
 
-from tasklineage.errors import UnhashableArgument
+from tasklineage.errors import UnhashableArgument, UnreadableFile
 from tasklineage.key.digest_forms import SAME, Code, Parts, Undigestible, Unresolved, parts_of
 from tasklineage.key.digest_tokens import (
     HEADS,
@@ -57,13 +57,13 @@ def located(value: Any, path: str, code: Code, error: Undigestible) -> Unhashabl
         except Unresolved:
             continue
         except (Undigestible, RecursionError) as reason:
-            return _error(place.path(), place.value, str(reason))
+            return _error(place.path(), place.value, reason)
         stack.extend(
             _Place(place, suffix, part, place.depth + 1)
             for suffix, part in reversed(below)
             if type(part) not in SIMPLE
         )
-    return _error(path, value, str(error))
+    return _error(path, value, error)
 
 
 class _Place(NamedTuple):
@@ -287,7 +287,9 @@ def _short(key: Any) -> str:
     return f"<{type(key).__name__}>"
 
 
-def _error(path: str, value: Any, reason: str) -> UnhashableArgument:
+def _error(path: str, value: Any, reason: Exception) -> UnhashableArgument:
+    if isinstance(reason.__cause__, UnreadableFile):
+        return reason.__cause__.at(path)
     kind = type(value)
     name = kind.__qualname__
     if kind.__module__ != "builtins":

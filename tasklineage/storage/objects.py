@@ -11,6 +11,7 @@ of it (copy on write) stays what it was for as long as somebody holds it.
 from __future__ import annotations
 
 import errno
+import functools
 import os
 import struct
 import sys
@@ -85,6 +86,10 @@ class Objects:
         self._note_verified = note_verified
         self._verified: dict[bytes, StatKey] = {}
         self._flushed: set[bytes] = set()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """For a reader in another process."""
+        return functools.partial(Objects, read_only=True), (self.root,)
 
     def path(self, oid: bytes) -> str:
         """Where the object is, or would be."""

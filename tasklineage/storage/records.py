@@ -73,9 +73,13 @@ class Condition(NamedTuple):
     """Something beside code and arguments that a memo depends on."""
 
     kind: str
-    """`env`, `dist`, `code`, `value` or `file`."""
+    """`env`, `dist`, `code`, `value`, `file` or `dir`."""
     name: str
+    """Of a file or folder: its path."""
     digest: bytes
+    data: bytes = b""
+    """Of a file or folder: a packed array of hash, mode, size and the id of the object with its
+    content, so that it can be put back; empty if its content was not stored."""
 
 
 class Error(NamedTuple):

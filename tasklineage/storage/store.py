@@ -18,13 +18,20 @@ from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgpack
 import xxhash
 
 from tasklineage import config
-from tasklineage.errors import ConfigError, CorruptObject, MissingObject, UnstorableResult
+from tasklineage.errors import (
+    ConfigError,
+    CorruptObject,
+    MissingObject,
+    UnreadableFile,
+    UnstorableResult,
+)
+from tasklineage.key.pins import State
 from tasklineage.storage import forks
 from tasklineage.storage import format as layout
 from tasklineage.storage.catalog import Catalog
@@ -37,6 +44,10 @@ from tasklineage.storage.records import CallEnd, Code, Forget, Record, Ref, Vers
 from tasklineage.storage.tail import Tail
 from tasklineage.storage.values import Values
 from tasklineage.storage.verified import Verified
+
+if TYPE_CHECKING:
+    from tasklineage.key.file_contents import Memory
+    from tasklineage.storage.contents import Keeper, StoredContents
 
 DURABILITIES = ("process", "power")
 SAVED_FROM = 1 << 20
@@ -87,6 +98,8 @@ class Store:
             read_only=read_only,
             durability=durability,
         )
+        if allow_pickle and not read_only:  # what a stranger's store says is not believed
+            State.memory = functools.partial(_file_hashes, path)
         self._sets: dict[bytes, Members] = {}
         self._has_warned = False
         # An attribute of an attribute costs as much as the look-up itself.
@@ -209,6 +222,19 @@ class Store:
         """
         return self._values.put(value, digest)
 
+    def keeper(self) -> Keeper:
+        """Who pins the Files and Dirs of one value for `put_files`, and stores their contents."""
+        return self._values.keeper()
+
+    def put_files(self, value: Any, digest: bytes, keeper: Keeper) -> Ref:
+        """As `put`, of a value that has Files or Dirs in it. They are pinned by `keeper`."""
+        return self._values.put_files(value, digest, keeper)
+
+    @property
+    def contents(self) -> StoredContents:
+        """The contents of the Files and Dirs that are stored here."""
+        return self._values.contents()
+
     def describe(self, value: Any, digest: bytes, *, keep: bool = False) -> Ref:
         """The value inline if it is small; where it is, if it is stored; else what it looks like.
 
@@ -222,7 +248,7 @@ class Store:
         if keep:
             try:
                 return self._values.keep(value, digest)
-            except UnstorableResult:
+            except (UnstorableResult, UnreadableFile):
                 pass
         return self._values.describe(value, digest)
 
@@ -343,6 +369,12 @@ class Store:
                 f"the store at {self.url} cannot be written: what is executed is not recorded",
                 stacklevel=3,
             )
+
+
+def _file_hashes(path: Path) -> Memory:
+    from tasklineage.storage.file_hashes import FileHashes  # rarely needed
+
+    return FileHashes(path)
 
 
 def open_store(

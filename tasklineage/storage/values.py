@@ -6,11 +6,18 @@ import os
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from tasklineage.errors import CorruptObject, MissingObject, UnstorableResult
+from tasklineage.errors import (
+    CorruptObject,
+    MissingObject,
+    UnhashableArgument,
+    UnstorableResult,
+)
+from tasklineage.key.digest import Unresolved, is_immutable
 from tasklineage.key.digest import digest as digest_of
-from tasklineage.key.digest import is_immutable
+from tasklineage.key.pins import State, keeping, reading
 from tasklineage.storage.codecs import (
     LIMIT,
+    WITH_CHILDREN,
     Undecodable,
     decode,
     encode,
@@ -19,12 +26,16 @@ from tasklineage.storage.codecs import (
     refs_inside,
 )
 from tasklineage.storage.codecs.describe import preview, type_name
+from tasklineage.storage.codecs.plain import PLAIN
 from tasklineage.storage.object_layout import Buffer, Chunked, Header
 from tasklineage.storage.objects import Objects
 from tasklineage.storage.records import Ref
 
 if TYPE_CHECKING:
     import pickle
+
+    from tasklineage.key.files import Dir, File
+    from tasklineage.storage.contents import Keeper, StoredContents
 
 _SCALARS = frozenset({int, float, bool, complex, type(None)})
 _KNOWN_KINDS = frozenset({str, bytes, bytearray, list, tuple, dict, set, frozenset})
@@ -75,6 +86,8 @@ class Values:
             return encode(value, digest, self._objects.put)
         if self._read_only:
             return self.describe(value, digest)
+        if State.in_use and _has_files(value):
+            return self.put_files(value, digest, self.keeper())
         ref = self._stored.get(digest)
         if ref is not None and self._is_there(ref):
             self._flush(ref)
@@ -105,6 +118,39 @@ class Values:
         self._stored.pop(digest, None)
         return Ref(digest, type_name(type(value)), preview=preview(value))
 
+    def contents(self) -> StoredContents:
+        """The contents of the Files and Dirs that are stored here."""
+        from tasklineage.storage.contents import StoredContents  # as the others: rarely needed
+
+        return StoredContents(self._objects)
+
+    def keeper(self, *, stores: bool = True) -> Keeper:
+        """Who pins the Files of one value, and puts their contents into the store."""
+        from tasklineage.storage.contents import Keeper
+
+        write = self.write if stores and not self._read_only else None
+        return Keeper(self._content, write)
+
+    def put_files(self, value: Any, digest: bytes, keeper: Keeper) -> Ref:
+        """Where a value that has Files and Dirs in it is now.
+
+        Equal ones may be in different places: what is stored of another is only what has none.
+
+        Raises
+        ------
+        UnreadableFile
+            One of them cannot be read, or changed meanwhile.
+        UnstorableResult, StoreError
+            As `put`.
+        """
+        if self._read_only:
+            return self.describe(value, digest)
+        with keeping(keeper):
+            ref = encode(value, digest, self.write, known=self._known_without_place)
+        for content in keeper.stored():
+            self.note(content)
+        return ref
+
     def describe(self, value: Any, digest: bytes) -> Ref:
         """The value inline if it is small; where it is, if it is stored; else what it looks like.
 
@@ -112,6 +158,8 @@ class Values:
         """
         if type(value) in _SCALARS:
             return encode(value, digest, _refuse)
+        if State.in_use and _has_files(value):
+            return self._described_files(value, digest)
         if digest not in self._stored and _may_be_small(value):
             try:
                 return encode(value, digest, _refuse, known=self.known)
@@ -135,7 +183,12 @@ class Values:
         """
         note = self._note_part if ref.codec == "tree" else None
         try:
-            return decode(ref, self._objects.open, allow_pickle=self._allow_pickle, note_part=note)
+            if ref.codec == PLAIN:
+                return decode(ref, self._objects.open, allow_pickle=self._allow_pickle)
+            with reading(self.contents):
+                return decode(
+                    ref, self._objects.open, allow_pickle=self._allow_pickle, note_part=note
+                )
         except (MissingObject, CorruptObject, Undecodable):
             self._suspect.add(ref.digest)
             self._stored.pop(ref.digest, None)
@@ -213,14 +266,44 @@ class Values:
             for oid in object_ids(ref, self._objects.open):
                 self._objects.flush(oid)
 
+    def _described_files(self, value: Any, digest: bytes) -> Ref:
+        """A value with Files in it: the places and digests, and no contents."""
+        try:
+            if digest_of(value) == digest:
+                with keeping(self.keeper(stores=False)):
+                    return encode(value, digest, _refuse, known=self._known_without_place)
+        except (_TooLarge, UnstorableResult, UnhashableArgument, Unresolved):
+            pass  # its body may have changed or removed it
+        return Ref(digest, type_name(type(value)), preview=preview(value))
+
+    def _known_without_place(self, digest: bytes) -> Ref | None:
+        ref = self.known(digest)
+        return None if ref is None or ref.codec in ("file", "dir") else ref
+
+    def _content(self, kind: type[File | Dir], content: bytes) -> bytes | None:
+        """The object that holds such a content."""
+        from tasklineage.key.files import value_digest
+
+        ref = self.known(value_digest(kind, content))
+        if ref is None:
+            return None
+        self._flush(ref)
+        return ref.oid
+
     def _is_there(self, ref: Ref) -> bool:
-        """Whether the objects are there; one that is not a tree must also be long enough."""
-        if ref.oid is None or ref.codec == "tree":
+        """Whether the objects are there; one without children must also be long enough."""
+        if ref.oid is None or ref.codec in WITH_CHILDREN:
             return is_present(ref, self._objects.has, self._objects.open)
         try:
             return os.stat(self._objects.path(ref.oid)).st_size >= ref.nbytes
         except OSError:
             return False
+
+
+def _has_files(value: Any) -> bool:
+    from tasklineage.key.files import found_in  # it is loaded: there are some
+
+    return found_in(value)
 
 
 class _Putting:

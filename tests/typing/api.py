@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any, assert_type
 
 import tasklineage as tl
@@ -145,6 +147,29 @@ async def coroutines() -> None:
 
 
 pending: Coroutine[Any, Any, bytes] = fetch("x")
+
+
+# Files.
+
+
+@task
+def convert(data: tl.File, more: list[tl.File], folder: tl.Dir | None = None) -> tl.File:
+    with open(data) as file:
+        file.read()
+    for member in folder or ():
+        assert_type(member, tl.File | tl.Dir)
+    return tl.File(Path("out.bin"), store=False)
+
+
+converted = convert(tl.File("a.csv"), [])
+assert_type(converted, tl.File)
+assert_type(converted.path, str)
+assert_type(converted.digest, str)
+assert_type(converted.text(), str)
+assert_type(converted.bytes(), bytes)
+assert_type(tl.Dir("data") / "a.csv", tl.File | tl.Dir)
+path: os.PathLike[str] = converted
+Path(tl.Dir("data"))
 
 
 # Runs and queries.

@@ -62,3 +62,15 @@ def test_every_piece_of_the_five_minute_start_runs_and_is_remembered(tmp_path: P
     second = output(script)
     assert "cleaning" not in second.splitlines()
     assert "executed 0, hits 9" in second
+
+
+def test_the_example_of_the_files_page_follows_the_content(tmp_path: Path) -> None:
+    script = tmp_path / "files.py"
+    (example,) = blocks(ROOT / "docs" / "files.md")
+    script.write_text(example + "print(tl.calls(task='summary')[0].hit)\n", "utf-8")
+    assert output(script) == "False\n"
+    assert output(script) == "True\n"
+    (tmp_path / "summary.txt").unlink()
+    assert output(script) == "True\n"
+    (tmp_path / "summary.txt").write_text("mine", "utf-8")
+    assert output(script) == "False\n"

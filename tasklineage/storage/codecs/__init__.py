@@ -11,7 +11,7 @@ the codec's meta and its buffers, which stand in the header and behind it where 
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from tasklineage.errors import CorruptObject, MissingObject, TasklineageError, UnsafeFormat
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "LIMIT",
+    "WITH_CHILDREN",
     "Codec",
     "Encoded",
     "Undecodable",
@@ -36,6 +37,8 @@ __all__ = [
     "object_ids",
 ]
 
+WITH_CHILDREN = ("tree", "dir")
+"""Codecs whose values need objects that their own object names."""
 LIMIT = 16 * 1024
 """Bytes up to which an encoded value stays inside its `Ref`."""
 
@@ -142,15 +145,16 @@ def object_ids(ref: Ref, open_object: Open) -> tuple[bytes, ...]:
         The object of a tree is needed to know its parts.
     """
     if ref.oid is not None:
-        children = open_object(ref.oid).header.children if ref.codec == _TREE else ()
-        return (ref.oid, *children)
+        if ref.codec not in WITH_CHILDREN:
+            return (ref.oid,)
+        return (ref.oid, *_below(open_object(ref.oid), open_object))
     if ref.codec != _TREE or ref.data is None:
         return ()
     from tasklineage.storage.codecs import tree
 
     _, buffers = _content(ref, open_object)
     try:
-        return tree.children(buffers[0])
+        return (*tree.children(buffers[0]), *_below_parts(buffers[0], open_object))
     except _DAMAGE as error:
         _raise_damage(ref, error)
 
@@ -181,12 +185,28 @@ def is_present(ref: Ref, has: Callable[[bytes], bool], open_object: Open) -> boo
     """
     if not ref.is_stored:
         return False
-    if ref.codec != _TREE:
+    if ref.codec not in WITH_CHILDREN:
         return ref.oid is None or has(ref.oid)
     try:
         return all(has(oid) for oid in object_ids(ref, open_object))
     except (MissingObject, CorruptObject):
         return False
+
+
+def _below(stored: StoredObject, open_object: Open) -> Iterator[bytes]:
+    """Ids of the objects that an object needs."""
+    yield from stored.header.children
+    if stored.header.codec == _TREE:
+        yield from _below_parts(stored.buffers[0], open_object)
+
+
+def _below_parts(skeleton: memoryview, open_object: Open) -> Iterator[bytes]:
+    """Ids of the objects that the folders among the parts of a tree need."""
+    from tasklineage.storage.codecs import tree
+
+    for part in tree.parts(skeleton):
+        if part.codec in WITH_CHILDREN and part.oid is not None:
+            yield from open_object(part.oid).header.children
 
 
 def _decode(

@@ -28,7 +28,8 @@ class Encoded(NamedTuple):
     """Anything that msgpack can hold, small."""
     buffers: Sequence[Buffer]
     children: tuple[bytes, ...] = ()
-    """Ids of other objects that the value needs."""
+    """Ids of other objects that the value needs. Without buffers there is one at most: the
+    content, which the `Ref` names then."""
     below: int = 0
     """Bytes of the encoded parts that are objects of their own."""
 

@@ -51,6 +51,8 @@ def _shown(value: Any, level: int) -> str:
         return f"{clipped(str(value.dtype))} {value.shape}"
     if kind.__module__ == "numpy" and isinstance(value, arrays.loaded("generic") or ()):
         return clipped(str(value))
+    if kind.__module__ == "tasklineage":  # a File or Dir
+        return repr(value)
     if level > _MOST_LEVELS:
         return type_name(kind)
     return shown_object(value, level, _shown) or type_name(kind)

@@ -125,7 +125,10 @@ class Encoder:
         if size <= self._limit and codec == PLAIN and not encoded.meta:
             data = _joined(encoded.buffers[0])
         elif size <= self._limit and codec != PLAIN:
-            data = msgpack.packb([encoded.meta, *map(_joined, encoded.buffers)])
+            meta = [encoded.meta, *map(_joined, encoded.buffers)]
+            data = msgpack.packb(meta, unicode_errors="surrogatepass")
+            if encoded.children and not encoded.buffers:
+                oid = encoded.children[0]
         else:
             header = Header(codec, name, encoded.meta, encoded.children)
             oid = self._put(header, encoded.buffers)

@@ -7,6 +7,7 @@ from typing import Any
 
 from tasklineage.storage.codecs.arrays import ArrayCodec
 from tasklineage.storage.codecs.base import Codec
+from tasklineage.storage.codecs.files import DirCodec, FileCodec
 from tasklineage.storage.codecs.pickled import CLOUDPICKLE, PICKLE, PickleCodec
 from tasklineage.storage.codecs.plain import PlainCodec
 from tasklineage.storage.codecs.text import BytearrayCodec, BytesCodec, TextCodec
@@ -17,7 +18,9 @@ GROUP = "tasklineage.codecs"
 PICKLERS = (PickleCodec(PICKLE), PickleCodec(CLOUDPICKLE))
 """In the order in which they are tried."""
 
-_LEAVES: tuple[Codec, ...] = (ArrayCodec(), TextCodec(), BytesCodec(), BytearrayCodec())
+_LEAVES: tuple[Codec, ...] = (
+    ArrayCodec(), TextCodec(), BytesCodec(), BytearrayCodec(), FileCodec(), DirCodec(),
+)  # fmt: skip
 _BUILT_IN: dict[str, Codec] = {codec.name: codec for codec in (*_LEAVES, PlainCodec(), *PICKLERS)}
 
 
