@@ -200,3 +200,19 @@ for call in tl.calls(task="train", status="done"):
     assert_type(call.hit, bool)
     assert_type(call.producer, tl.Call | None)
     assert_type(call.children, Sequence[tl.Call])
+
+# Lineage.
+
+lineage = tl.whence([1, 2], depth=3, limit=None, store=store)
+assert_type(lineage, tl.Lineage)
+assert_type(tl.lineage("01", "both", depth=1), tl.Lineage)
+assert_type(lineage.calls, tuple[tl.Call, ...])
+assert_type(lineage.is_cut, bool)
+assert_type(lineage.to_mermaid(), str)
+assert_type(lineage.to_dot(), str)
+for node in lineage:
+    assert_type(node, tl.Call | tl.Artifact)
+for edge in lineage.edges:
+    assert_type(edge.producer, tl.Call | tl.Artifact)
+    assert_type(edge.via, str)
+assert_type(run.graph(), tl.Lineage)
