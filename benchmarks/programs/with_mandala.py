@@ -1,4 +1,4 @@
-"""The works, done with mandala, one database file. See `measure.py`."""
+"""The works, done with mandala, one database file and files for large values. See `measure.py`."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def spread(remembered: Function, elements: Iterable[Any]) -> Iterable[Any]:
 
 @functools.lru_cache
 def _opened(folder: Path) -> Any:
-    return Storage(db_path=str(folder / "mandala.db"))
+    return Storage(db_path=str(folder / "mandala.db"), overflow_dir=str(folder / "large"))
 
 
 def _many(storage: Any, remembered: Function, elements: Iterable[Any]) -> list[Any]:

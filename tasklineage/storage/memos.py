@@ -16,6 +16,10 @@ from tasklineage.storage.tables import Offsets
 
 MANY = 20_000
 """Memos of a code version that are loaded at once; where there are more, each key is asked for."""
+MOST = 400_000
+"""As many are loaded, some hundred bytes each, when so many keys have been asked for one by one..."""
+PATIENCE = 1_000
+"""...that all together had cost about the same."""
 
 _OTHERS = 8
 """Older memos of one key that are remembered."""
@@ -38,7 +42,8 @@ class Memos:
         self._catalog = catalog
         self._beyond: Offsets = {}
         self._forgotten: dict[bytes, float] = {}
-        self._large: set[bytes] = set()
+        self._large: dict[bytes, int] = {}
+        """Code versions whose memos are not all loaded: how many keys were asked for."""
         self._others: dict[bytes, list[Memo]] = {}
         self._damaged: set[Memo] = set()
         forks.register(self)
@@ -118,14 +123,19 @@ class Memos:
     def _load(self, code: bytes, keys: Sequence[bytes]) -> None:
         """Add what the catalog has: all of the code version, or if that is much, of these keys."""
         with self.mutex:
-            rows: list[MemoRow] = []
-            if self._beyond and code not in self._large and code not in self.loaded:
-                rows = self._catalog.memos(code, MANY + 1, self._beyond)
-                if len(rows) > MANY:
-                    self._large.add(code)
-            if code in self._large:
-                found = self._catalog.memos_of(code, keys, self._beyond)
-                rows = [row for some in found.values() for row in some]
-            self.add_all(rows)
+            if self._beyond and code not in self.loaded:
+                self.add_all(self._rows(code, keys))
             if code not in self._large:
                 self.loaded.add(code)
+
+    def _rows(self, code: bytes, keys: Sequence[bytes]) -> list[MemoRow]:
+        asked = self._large.get(code)
+        if asked is None or asked <= PATIENCE < asked + len(keys):
+            most = MANY if asked is None else MOST
+            rows = self._catalog.memos(code, most + 1, self._beyond)
+            if len(rows) <= most:
+                self._large.pop(code, None)
+                return rows
+        self._large[code] = (asked or 0) + len(keys)
+        found = self._catalog.memos_of(code, keys, self._beyond)
+        return [row for some in found.values() for row in some]

@@ -140,6 +140,23 @@ def test_of_a_code_version_with_many_memos_each_key_is_asked_for(
     assert made._catalog.asked == ["all", [b"4"], [b"absent"], [b"1", b"2", b"absent"]]
 
 
+@pytest.mark.parametrize(("most", "is_loaded"), [(5, True), (4, False)])
+def test_of_many_memos_all_are_loaded_once_many_keys_were_asked_for(
+    monkeypatch: pytest.MonkeyPatch, most: int, is_loaded: bool
+) -> None:
+    monkeypatch.setattr(module, "MANY", 3)
+    monkeypatch.setattr(module, "MOST", most)
+    monkeypatch.setattr(module, "PATIENCE", 2)
+    made = memos_over([MemoRow(b"%d" % n, float(n), at(n)) for n in range(5)])
+    for number in (4, 2, 0, 1, 3):
+        assert find(made, CODE, b"%d" % number) == (float(number), at(number))
+    assert find(made, CODE, b"absent") is None
+    assert (CODE in made.loaded) == is_loaded
+    one_by_one = [[b"0"], [b"1"], [b"3"], [b"absent"]]
+    expected = ["all", [b"4"], [b"2"], "all", *(one_by_one if not is_loaded else [])]
+    assert made._catalog.asked == expected
+
+
 def test_an_older_memo_replaces_one_whose_record_is_damaged() -> None:
     rows = [MemoRow(b"k", 1.0, at(10)), MemoRow(b"k", 2.0, at(20))]
     made = memos_over(rows)
