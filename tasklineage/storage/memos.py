@@ -17,9 +17,9 @@ from tasklineage.storage.tables import Offsets
 MANY = 20_000
 """Memos of a code version that are loaded at once; where there are more, each key is asked for."""
 MOST = 400_000
-"""As many are loaded, some hundred bytes each, when so many keys have been asked for one by one..."""
+"""So many are loaded at once all the same, when `PATIENCE` keys were asked for."""
 PATIENCE = 1_000
-"""...that all together had cost about the same."""
+"""Keys that cost about as much to ask for, one by one, as all memos do."""
 
 _OTHERS = 8
 """Older memos of one key that are remembered."""
