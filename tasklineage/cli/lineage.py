@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator
 from enum import StrEnum
+from itertools import islice
 from typing import Annotated, Any
 
 import typer
@@ -27,6 +29,7 @@ DepthOption = Annotated[
 LimitOption = Annotated[
     int, typer.Option("--limit", "-n", min=0, help="at most so many calls; 0: all")
 ]
+_TAKERS = 5
 
 
 class Format(StrEnum):
@@ -73,8 +76,10 @@ def whence(
         output.print_pairs(artifact_cells(found.subject).items())
         print()
     if maker is not None:
-        _print_maker(maker)
+        _print_maker(maker, found)
     _print_counts(found)
+    if isinstance(found.subject, Artifact) and not found.counts:
+        _print_takers(found.subject)
     if found.edges:
         print("\ncame from")
         _print_text(found)
@@ -143,6 +148,16 @@ def _print_counts(found: Lineage) -> None:
             print(f"  {task}  {count:,} {'call' if count == 1 else 'calls'}")
 
 
+def _print_takers(artifact: Artifact) -> None:
+    """To whom a value was given that no call has made."""
+    takers = list(islice(artifact.consumers, _TAKERS + 1))
+    print("no call has made it; it was given to")
+    for call in takers[:_TAKERS]:
+        print(f"  {call.id}  {one_line(call.task)}  {time_text(call.started)}")
+    if len(takers) > _TAKERS:
+        print("  …")
+
+
 def _maker(found: Lineage) -> Call | None:
     """The call that computed what was asked about; of several the first: others passed it on."""
     subject = found.subject
@@ -154,7 +169,7 @@ def _maker(found: Lineage) -> Call | None:
     return min(makers, key=lambda call: call.id, default=None)
 
 
-def _print_maker(call: Call) -> None:
+def _print_maker(call: Call, found: Lineage) -> None:
     computed = call.producer or call
     run = computed.run
     print("computed by")
@@ -166,19 +181,31 @@ def _print_maker(call: Call) -> None:
         "run": f"{run.id}  {one_line(run.name)}",
     }
     _print_indented(pairs)
-    inputs = {
-        name: one_line(f"{artifact.type}: {artifact.preview}")
-        for name, artifact in call.inputs.items()
-    }
-    if inputs:
+    if call.inputs:
         print("\ninputs")
-        _print_indented(inputs)
+        _print_indented(_inputs(computed, found))
     if call.source:
         print("\ncode")
         for line in call.source.rstrip().splitlines():
             print(_encodable(f"  {line}".rstrip()))
     print("\nenvironment")
     _print_indented(_environment(run))
+
+
+def _inputs(call: Call, found: Lineage) -> dict[str, str]:
+    """What the call was given, and from which call each came, where one did."""
+    shown: dict[str, str] = {}
+    for name, artifact in call.inputs.items():
+        makers = {
+            edge.producer.task.rpartition(".")[2]: None
+            for edge in found.edges
+            if edge.consumer == call
+            and isinstance(edge.producer, Call)
+            and re.match(rf"{re.escape(name)}(\W|$)", edge.path)
+        }
+        origin = f"   <- {one_line(', '.join(makers), 60)}" if makers else ""
+        shown[name] = f"{one_line(f'{artifact.type}: {artifact.preview}', 60)}{origin}"
+    return shown
 
 
 def _environment(run: Run) -> dict[str, str]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from tasklineage import config
 from tasklineage.errors import ConfigError, NotFound
 from tasklineage.key.digest import Unresolved, digest, is_trivial
+from tasklineage.key.files import Dir, File
 from tasklineage.query import find, tracing
 from tasklineage.query.artifacts import Artifact
 from tasklineage.query.calls import Call
@@ -144,7 +145,7 @@ def subject_of(x: Any, store: Any = None) -> Run | Node:
             f"no store at {config.default_store()}: nothing was recorded here yet, "
             "so nothing is known of any value"
         )
-    if isinstance(x, os.PathLike):
+    if isinstance(x, os.PathLike) and not isinstance(x, File | Dir):
         return _of_path(opened, x)
     return _of_text(opened, x) if isinstance(x, str) else _of_value(opened, x)
 
@@ -189,7 +190,7 @@ def _of_value(store: Store, value: Any) -> Node:
 
 
 def _of_path(store: Store, path: os.PathLike[Any]) -> Node:
-    """What is known of a file by its content: as a file, as bytes, as a text."""
+    """What is known of a file or folder by its content: as such, as bytes, as a text."""
     tried: list[bytes] = []
     for one in _digests_of_file(path):
         found = _known(store, [one])
@@ -209,8 +210,11 @@ def _of_path(store: Store, path: os.PathLike[Any]) -> Node:
 def _digests_of_file(path: os.PathLike[Any]) -> Iterator[bytes]:
     """The digests under which the content of a file may be known."""
     name = os.fspath(path)
+    if os.path.isdir(name):
+        yield digest(Dir(path))
     if not os.path.isfile(name):
         return
+    yield digest(File(path))
     if os.path.getsize(name) > _LARGEST_TEXT:
         return
     content = Path(name).read_bytes()

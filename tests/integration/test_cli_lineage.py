@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import platform
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +16,8 @@ import pytest
 import tasklineage as tl
 from tasklineage import task
 from tasklineage.cli.main import main
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @task
@@ -67,7 +73,8 @@ def test_whence_tells_call_code_inputs_and_environment_of_a_file(shell: Shell, f
     call = run["report"]
     for expected in (
         f"{call.id}  {__name__}.report  done", f"{run.id}  weekly", "def report(",
-        "# one line for each row", "table  list: [[0, 0]", "str: 'a table'", run.python, run.host,
+        "# one line for each row", "table  list: [[0, 0]", "<- rows",
+        "str: 'a table'", run.python, run.host,
         "came from", f"rows(count=20)  done  {run['rows'].id}",
     ):  # fmt: skip
         assert expected in printed, expected
@@ -114,6 +121,59 @@ def test_whence_of_a_common_value_counts_its_producers(shell: Shell) -> None:
     printed = shell("whence", call.output.digest)
     assert re.search(r"given by\n  .*even  3 calls", printed)
     assert shell.json("whence", call.output.digest)["counts"] == {call.task: 3}
+
+
+DRAW = """
+import sys
+import tasklineage as tl
+import matplotlib
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+
+@tl.task
+def squares(n: int) -> list[int]:
+    return [i * i for i in range(n)]
+
+@tl.task
+def draw(heights: list[int], colour: str) -> tl.File:
+    figure, axes = plt.subplots()
+    axes.plot(heights, color=colour)
+    figure.savefig("fig.png")
+    return tl.File("fig.png")
+
+with tl.run("paper"):
+    draw(squares(30), colour="red")
+"""
+
+
+def test_a_figure_tells_where_it_came_from_in_a_new_process(tmp_path: Path, isolated: Path) -> None:
+    pytest.importorskip("matplotlib")
+    (tmp_path / "draw.py").write_text(DRAW)
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    subprocess.run([sys.executable, "draw.py"], cwd=tmp_path, env=environment, check=True)
+    command = "from tasklineage.cli.main import main; main()"
+    printed = subprocess.run(
+        [sys.executable, "-c", command, "whence", "fig.png"],
+        cwd=tmp_path, env=environment, check=True, capture_output=True, text=True,
+    ).stdout  # fmt: skip
+    for expected in (
+        ".draw  done", "paper", "colour   str: 'red'", "axes.plot(heights, color=colour)",
+        "draw.py", "squares(n=30)", platform.python_version(),
+    ):  # fmt: skip
+        assert expected in printed, printed
+
+
+def test_a_value_that_was_only_given_says_to_whom(shell: Shell, tmp_path: Path) -> None:
+    @task
+    def words(path: tl.File) -> int:
+        return len(path.text().split())
+
+    data = tmp_path / "data.txt"
+    data.write_text("some words")
+    words(tl.File(data))
+    printed = shell("whence", str(data))
+    assert "no call has made it; it was given to" in printed
+    assert tl.calls(words)[0].id in printed
 
 
 def test_lineage_looks_both_ways(shell: Shell, file: Path) -> None:

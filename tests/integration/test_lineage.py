@@ -396,6 +396,34 @@ def test_bytes_in_a_file_are_known(tmp_path: Path) -> None:
     assert edges_of(tl.whence(path)) == {("packed", "value", "", "result")}
 
 
+def test_files_and_folders_are_known_by_their_content(tmp_path: Path) -> None:
+    @task
+    def write(n: int) -> tuple[tl.File, tl.Dir]:
+        folder = tmp_path / "out"
+        folder.mkdir(exist_ok=True)
+        (folder / "rows.csv").write_text("1,2\n" * n)
+        return tl.File(folder / "rows.csv"), tl.Dir(folder)
+
+    @task
+    def count(rows: tl.File) -> int:
+        return len(rows.text().splitlines())
+
+    with tl.run("r") as run:
+        rows, folder = write(3)
+        count(rows)
+    assert edges_of(run.graph()) == {("write", "count", "rows", "identity")}
+    moved = tmp_path / "moved.csv"
+    (tmp_path / "out" / "rows.csv").rename(moved)
+    for asked in (moved, str(moved), tl.File(moved), run["count"].args["rows"]):
+        assert edges_of(tl.whence(asked)) == {("write", "value", "[0]", "result")}, asked
+    down = edges_of(tl.lineage(moved, "down"))
+    assert down == {("value", "count", "rows", "argument")}
+    moved.rename(tmp_path / "out" / "rows.csv")
+    assert tl.whence(rows).calls == (run["write"],)
+    for asked in (folder, tmp_path / "out"):
+        assert edges_of(tl.whence(asked)) == {("write", "value", "[1]", "result")}
+
+
 @pytest.mark.parametrize(
     ("asked", "said"),
     [
