@@ -315,7 +315,8 @@ class Fanout(Deferred, Sequence[R], Generic[R]):
         bar = self._bar
         if bar is not None:
             so_far = self._arrivals
-            failed = len(so_far.failed)
-            bar.update(len(so_far.completed), so_far.hits, so_far.executed - failed, failed)
+            failed, done = len(so_far.failed), len(so_far.completed)
+            total = done if so_far.is_over and self._source.is_exhausted else None
+            bar.update(done, so_far.hits, so_far.executed - failed, failed, total)
             if so_far.is_over:
                 bar.close()

@@ -307,10 +307,13 @@ class NotebookScreen(Screen):
     def _close(self) -> None:
         self._handle = None
 
-    def _show(self, bars: Sequence[Bar]) -> None:
+    def _show(self, bars: Sequence[Bar], *, is_final: bool = False) -> None:
         display = importlib.import_module("IPython.display").display
         lines = [f"{bar.label} {bar.position()} {bar.summary()} {bar.times()}" for bar in bars]
-        data = {"text/plain": "\n".join(lines), "text/html": "".join(map(_as_html, bars))}
+        data = {
+            "text/plain": "\n".join(lines),
+            "text/html": "".join(_as_html(bar, is_final=is_final) for bar in bars),
+        }
         if self._handle is None:
             self._handle = display(data, raw=True, display_id=True)
         else:
@@ -320,15 +323,17 @@ class NotebookScreen(Screen):
 
     def _finish(self, bar: Bar) -> None:
         if bar.is_outermost:
-            self._show([bar])
+            self._show([bar], is_final=True)
 
 
-def _as_html(bar: Bar) -> str:
+def _as_html(bar: Bar, *, is_final: bool = False) -> str:
+    """One line; a bar that is never to fill is left out of the last one: it would move for ever."""
     import html
 
     amount = "" if bar.total is None else f' value="{bar.counts[0]}" max="{bar.total}"'
+    drawn = "" if is_final and not amount else f"<progress{amount}></progress> "
     texts = " &nbsp; ".join(map(html.escape, (bar.position(), bar.summary(), bar.times())))
-    return f"<div><b>{html.escape(bar.label)}</b> <progress{amount}></progress> {texts}</div>"
+    return f"<div><b>{html.escape(bar.label)}</b> {drawn}{texts}</div>"
 
 
 def _minutes(seconds: float) -> str:

@@ -486,6 +486,19 @@ def test_a_notebook_shows_one_output_that_changes(notebook: list[Handle], clock:
     assert len(notebook[0].shown) == 3
 
 
+def test_the_last_state_of_a_map_of_unknown_length_does_not_move(
+    notebook: list[Handle], clock: Clock
+) -> None:
+    bar = progress("train")
+    clock.now += 1
+    bar.update(5, 0, 5, 0)
+    bar.close()
+    first, last = (text["text/html"] for text in notebook[0].shown)
+    assert "<progress></progress>" in first
+    assert "<progress" not in last
+    assert "5/?" in last
+
+
 def test_nested_maps_share_the_output_of_a_notebook(notebook: list[Handle], clock: Clock) -> None:
     outer, inner = progress("outer"), progress("inner", 3)
     clock.now += 1
