@@ -15,6 +15,7 @@ from tasklineage.core.loops import in_thread
 from tasklineage.errors import StoreError, UnhashableArgument, UnstorableResult
 from tasklineage.key.digest import Unresolved, digest
 from tasklineage.key.pins import State, meeting
+from tasklineage.storage.codecs.describe import type_name
 from tasklineage.storage.codecs.outline import outline
 from tasklineage.storage.records import (
     CAUGHT,
@@ -26,6 +27,7 @@ from tasklineage.storage.records import (
     Code,
     Edge,
     Ref,
+    new,
     new_id,
 )
 
@@ -48,13 +50,14 @@ class Body:
         self.attempts: list[Attempt] = []
         self.started = time.time()
         code = this.code.digest
-        begin = CallBegin(
+        fields = (
             this.id, run.id, parent.id, this.task.name, code, this.key, self.started, this.position
-        )
+        )  # fmt: skip
+        begin: CallBegin = new(CallBegin, fields)
         if run.store.has_code(code):
             run.append(begin)
         else:
-            run.append(Code(code, this.task.name, this.code.parts), begin)
+            run.append_all((Code(code, this.task.name, this.code.parts), begin))
         # Before the body can change them: what is recorded has the digest it was given.
         self.arguments = _arguments(this)
 
@@ -186,8 +189,7 @@ class Body:
         """
         this = self.this
         if not this.task.settings.memo:
-            kind = type(value)
-            output = Ref(b"", f"{kind.__module__}.{kind.__qualname__}", preview="not stored")
+            output = _not_stored(value)
             self._record(value, output, (), None)
             return value
         path = getattr(error, "path", "result")
@@ -218,15 +220,17 @@ class Body:
             volatile = f"{task.name}: changed {', '.join(mutated)} in place"
         is_memo = this.status == DONE and task.settings.memo and not volatile
         ended = time.time()
-        record = CallEnd(
+        fields = (
             this.id, run.id, this.parent.id, task.name, code, this.key, self.started,
             this.position, this.status, ended, is_memo, output, self.arguments, self._edges(),
             None if error is None else described(error), tuple(self.attempts),
-            *self._logs(), fold.expires, tuple(sorted(fold.conditions)),
+            *self._logs(), fold.expires,
+            tuple(sorted(fold.conditions)) if fold.conditions else (),
             store.intern_versions(members) if members else None, volatile, mutated,
-            task.settings.tags, this.code.untracked,
-            run.worker_name(), tuple((c.name, c.digest) for c in this.salt), parts,
+            task.settings.tags, this.code.untracked, run.worker_name(),
+            tuple([(c.name, c.digest) for c in this.salt]) if this.salt else (), parts,
         )  # fmt: skip
+        record: CallEnd = new(CallEnd, fields)
         try:
             run.append(record)
         except StoreError as unwritten:
@@ -236,22 +240,25 @@ class Body:
                 memos.fold_execution(this.parent.fold, this, fold, members, volatile, ended)
 
     def _note_attempt(self, status: str, error: Any) -> None:
-        store = self.this.run.store
-        self.attempts.append(
-            Attempt(
-                self.frame.attempt, status, self.began, time.time(), error,
-                _text(store, self.log.stdout()), _text(store, self.log.stderr()),
-            )
-        )  # fmt: skip
+        ended, logs = time.time(), self._printed()
+        self.attempts.append(Attempt(self.frame.attempt, status, self.began, ended, error, *logs))
 
     def _logs(self) -> tuple[Any, Any]:
         """What was printed: by the last attempt; each earlier one keeps its own."""
-        store = self.this.run.store
-        return _text(store, self.log.stdout()), _text(store, self.log.stderr())
+        if self.attempts:
+            return self.attempts[-1].stdout, self.attempts[-1].stderr
+        return self._printed()
+
+    def _printed(self) -> tuple[Any, Any]:
+        """What was printed by this attempt."""
+        store, log = self.this.run.store, self.log
+        return _text(store, log.stdout()), _text(store, log.stderr())
 
     def _edges(self) -> tuple[Edge, ...]:
         """Where the arguments came from: the Digest of each is that of the whole value."""
         this, table = self.this, self.this.run.origins
+        if not table:
+            return this.edges
         known = {edge.path for edge in this.edges}
         found = list(this.edges)
         for argument, value in zip(self.arguments, this.bound, strict=True):
@@ -275,8 +282,9 @@ def _arguments(this: Call) -> tuple[Argument, ...]:
     except StoreError as error:
         this.run.warn_unwritten(error)
         arguments = _as_given(this, keep=False)
-    if None in [argument[1][4] for argument in arguments]:
-        return _outlined(this, arguments)
+    for argument in arguments:
+        if argument[1][4] is None:
+            return _outlined(this, arguments)
     return arguments
 
 
@@ -284,7 +292,9 @@ def _as_given(this: Call, *, keep: bool) -> tuple[Argument, ...]:
     describe = this.run.store.describe
     if this.plan.is_plain:
         named = zip(this.plan.names, this.bound, this.digests, strict=True)
-        return tuple([Argument(name, describe(v, d, keep=keep)) for name, v, d in named])
+        return tuple(
+            [new(Argument, (n, describe(v, d, keep=keep), True, None)) for n, v, d in named]
+        )
     return tuple(
         Argument(name, _described(this, i, keep=keep), this.plan.counts(i))
         for i, name in enumerate(this.plan.names)
@@ -305,8 +315,11 @@ def _described(this: Call, index: int, *, keep: bool) -> Ref:
     try:
         return this.run.store.describe(value, this.plan.whole_digest(this, index), keep=keep)
     except UnhashableArgument:
-        kind = type(value)
-        return Ref(b"", f"{kind.__module__}.{kind.__qualname__}", preview="not stored")
+        return _not_stored(value)
+
+
+def _not_stored(value: Any) -> Ref:
+    return Ref(b"", type_name(type(value)), preview="not stored")
 
 
 def _mutated(this: Call, took: float) -> tuple[str, ...]:

@@ -119,7 +119,7 @@ class Elements:
                 outcome = Outcome(value, None, call.status, call.id, call.output.digest, True)
                 pulled[i] = self.outcome_of(call, outcome, memo.ended, memo.ended)
         if records:
-            self._parent.run.append(*records)
+            self._parent.run.append_all(records)
         return pulled
 
     def execute(self, call: Call) -> Outcome[Any]:

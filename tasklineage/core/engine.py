@@ -34,6 +34,8 @@ from tasklineage.storage.records import (
     CallEnd,
     Hit,
     Ref,
+    as_ref,
+    new,
     new_id,
 )
 
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
     from tasklineage.executors.base import Blocked
     from tasklineage.storage.flight import Flight
 
+_NOTHING = Ref(b"")
 MISS = object()
 """What `answer` gives where no memo answers."""
 
@@ -156,7 +159,7 @@ def is_cached(task: Task[Any, Any], args: tuple[Any, ...], kwargs: dict[str, Any
         return False
     this = _made(task, args, kwargs)
     memo = memos.find(this)
-    return memo is not None and this.run.store.has(Ref(*_output_of(memo)))
+    return memo is not None and this.run.store.has(as_ref(memo.output or _NOTHING))
 
 
 def forget(task: Task[Any, Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -187,30 +190,38 @@ def answer(this: Call) -> Any:
 
 
 def decoded(this: Call, memo: CallEnd) -> Any:
-    """The value of a memo; `MISS` where it cannot be read back: the call then executes anew."""
+    """The value of a memo, whose output is the call's from now on.
+
+    `MISS` where it cannot be read back: the call then executes anew.
+    """
+    this.output = output = as_ref(memo.output or _NOTHING)
     try:
         if memo.conditions:
             from tasklineage.core import files  # rarely needed
 
             return files.restored(this.run.store, memo)
-        return this.run.store.get(Ref(*_output_of(memo)))
+        return this.run.store.get(output)
     except (MissingObject, CorruptObject, Undecodable):
         return MISS
 
 
 def record_hit(this: Call, memo: CallEnd, value: Any) -> Hit:
-    """The record of a hit, its conditions folded into the parent, its value known to the run."""
-    parent, task = this.parent, this.task
-    this.id = new_id()
+    """The record of a hit, its conditions folded into the parent, its value known to the run.
+
+    HOT. The value has been `decoded`.
+    """
+    parent, task, run = this.parent, this.task, this.run
+    this.id = made = new_id()
     this.is_hit = True
-    this.output = output = Ref(*_output_of(memo))
     if parent.call is not None:
         memos.fold_memo(parent.fold, this, memo)
-    this.run.origins.note(value, output.digest, this.id, recorded=memo.parts)
-    return Hit(
-        this.id, this.run.id, parent.id, task.name, this.key, memo.id, time.time(),
-        this.position, task.settings.tags,
+    run.origins.note(value, this.output.digest, made, recorded=memo.parts)
+    fields = (
+        made, run.id, parent.id, task.name, this.key, memo.id, time.time(), this.position,
+        task.settings.tags,
     )  # fmt: skip
+    hit: Hit = new(Hit, fields)
+    return hit
 
 
 def execute(this: Call) -> Any:
@@ -368,7 +379,3 @@ async def _resolved_call_async(
 async def _value_async(this: Call) -> Any:
     value = answer(this)
     return await execute_async(this) if value is MISS else value
-
-
-def _output_of(memo: CallEnd) -> tuple[Any, ...]:
-    return memo.output or ()

@@ -32,7 +32,7 @@ class Fold:
     @property
     def expires(self) -> float | None:
         """When the earliest memo below ends; None: never."""
-        return min(self._ends, default=None)
+        return min(self._ends) if self._ends else None
 
     def add(
         self,

@@ -78,6 +78,10 @@ class Origins:
         self._by_object: dict[int, _Origin] = {}
         self._by_content: dict[bytes, bytes | None] = {}
 
+    def __bool__(self) -> bool:
+        """Whether any value is known: where not, no argument has an origin."""
+        return bool(self._by_content)
+
     def note(
         self,
         value: Any,

@@ -141,19 +141,26 @@ class RunState:
 
             abandon(self.frame)
 
-    def append(self, *records: Any) -> None:
-        """Append to the journal. A record that no value hangs on is not worth an exception.
+    def append(self, record: Any) -> None:
+        """Append to the journal. A record that no value hangs on is not worth an exception. HOT.
 
         Raises
         ------
         StoreError
-            An end record of a call could not be written; others are dropped with one warning.
+            The record of a memo could not be written; others are dropped with one warning.
         """
+        try:
+            self.store.append_one(record)
+        except StoreError as error:
+            if getattr(record, "memo", False):
+                raise
+            self.warn_unwritten(error)
+
+    def append_all(self, records: Iterable[Any]) -> None:
+        """Append records that no value hangs on, with one write."""
         try:
             self.store.append(*records)
         except StoreError as error:
-            if any(getattr(record, "memo", False) for record in records):
-                raise
             self.warn_unwritten(error)
 
     def warn_unwritten(self, error: StoreError) -> None:

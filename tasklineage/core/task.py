@@ -20,7 +20,7 @@ from typing import (
 
 from tasklineage import config
 from tasklineage.core import engine, memos
-from tasklineage.core.binding import Binding, binding_of
+from tasklineage.core.binding import binding_of
 from tasklineage.core.call import Plan
 from tasklineage.core.failure import without_our_frames
 from tasklineage.errors import ConfigError
@@ -76,8 +76,10 @@ class Task(TaskLike, Generic[P, R]):
                 f"{_name_of(function)} is a generator function: a task returns one value. "
                 "Return a list instead of yielding."
             )
-        self._options = options
-        self._binding = binding_of(function)
+        self.settings = options
+        """The options in force."""
+        self.binding = binding_of(function)
+        """How arguments become one value per parameter."""
         self._plan: Plan | None = None
         self.name = options.name or _name_of(function)
         self.is_async = _is_async(function)
@@ -89,22 +91,22 @@ class Task(TaskLike, Generic[P, R]):
     @property
     def version(self) -> str | None:
         """What stands in for the code, if the task has `version=`."""
-        return self._options.version
+        return self.settings.version
 
     @property
     def key(self) -> Mapping[str, Callable[[Any], Any]]:
         """What of an argument counts, by parameter."""
-        return self._options.key
+        return self.settings.key
 
     @property
     def ignore(self) -> tuple[str, ...]:
         """Parameters that do not count."""
-        return self._options.ignore
+        return self.settings.ignore
 
     @property
     def track(self) -> tuple[Any, ...]:
         """Extra things whose content counts."""
-        return self._options.track
+        return self.settings.track
 
     # Calling.
 
@@ -153,7 +155,7 @@ class Task(TaskLike, Generic[P, R]):
         """
         from tasklineage.core.future import BoundCall
 
-        self._binding.bind(*args, **kwargs)
+        self.binding.bind(*args, **kwargs)
         return BoundCall(self, args, kwargs)
 
     def cached(self, /, *args: P.args, **kwargs: P.kwargs) -> bool:
@@ -175,7 +177,7 @@ class Task(TaskLike, Generic[P, R]):
 
     def options(self, **overrides: Any) -> Task[P, R]:
         """The same function with some options changed."""
-        return Task(self.__wrapped__, _checked(**{**self._options._asdict(), **overrides}))
+        return Task(self.__wrapped__, _checked(**{**self.settings._asdict(), **overrides}))
 
     @property
     def code_version(self) -> str:
@@ -202,33 +204,23 @@ class Task(TaskLike, Generic[P, R]):
             found = getattr(found, part, None)
         if found is self:
             return self.__wrapped__.__qualname__
-        return Task, (self.__wrapped__, self._options)
+        return Task, (self.__wrapped__, self.settings)
 
     # What the engine asks.
-
-    @property
-    def settings(self) -> Options:
-        """The options in force."""
-        return self._options
-
-    @property
-    def binding(self) -> Binding:
-        """How arguments become one value per parameter."""
-        return self._binding
 
     def plan(self) -> Plan:
         """What follows from the code version in force: made anew when that changes (HOT)."""
         code = code_version(self)
         plan = self._plan
         if plan is None or plan.code is not code or plan.epoch is not epoch():
-            self._binding = binding_of(self.__wrapped__)
+            self.binding = binding_of(self.__wrapped__)
             plan = self._plan = Plan(self, code)
         return plan
 
     def _check_parameters(self) -> None:
-        names = self._binding.names
+        names = self.binding.names
         for option in ("ignore", "key"):
-            for name in getattr(self._options, option):
+            for name in getattr(self.settings, option):
                 if name not in names:
                     raise ConfigError(
                         f"{self.name} has no parameter {name!r} ({option}=); it has: "

@@ -130,7 +130,9 @@ class Closure:
         return parts_of(self._nodes, self._owns(state))
 
     def changes(self, state: State) -> dict[str, bytes]:
-        """Names of what has changed since that state, with the digests that they have now."""
+        """Names of what has changed since that state, with the digests that they have now. HOT."""
+        if not self.data and self._guards.hold():
+            return {}
         tokens = _Tokens(self._tokens, self._foreign)
         now = [(data.name, self._digest(data, tokens)) for data in self.data]
         changed = {

@@ -97,7 +97,7 @@ class Journal:
         return self._writer
 
     def append(self, records: Sequence[Record]) -> list[Location]:
-        """Where each record now stands. HOT.
+        """Where each record now stands.
 
         When this returns, the records survive the death of this process, and with
         `durability="power"` that of the machine.
@@ -110,9 +110,10 @@ class Journal:
         StoreReadOnly
             The journal was opened read-only, or may not be written.
         """
-        if len(records) != 1:
-            return self.append_encoded([(KIND_OF[type(one)], encode(one)) for one in records])
-        record = records[0]
+        return self.append_encoded([(KIND_OF[type(one)], encode(one)) for one in records])
+
+    def append_one(self, record: Record) -> Location:
+        """As `append`, of one record. HOT."""
         kind, payload = KIND_OF[type(record)], encode(record)
         with self.mutex:
             try:
@@ -122,7 +123,8 @@ class Journal:
                 offset, length = segment.write_one(kind, payload)
             except OSError as error:
                 self._refuse(error)
-            return [_new(Location, (self._writer, segment.seq, offset, length))]
+            location: Location = _new(Location, (self._writer, segment.seq, offset, length))
+        return location
 
     def append_encoded(self, payloads: Sequence[tuple[int, bytes]]) -> list[Location]:
         """As `append`, of pairs of kind and payload."""

@@ -103,7 +103,7 @@ class Store:
         self._sets: dict[bytes, Members] = {}
         self._has_warned = False
         # An attribute of an attribute costs as much as the look-up itself.
-        self._write = self.journal.append
+        self._write_one = self.journal.append_one
         self._note = self._tail.note
         self._read = self.journal.read
         self._newest = self._tail.memos.newest
@@ -118,7 +118,7 @@ class Store:
     # Records.
 
     def append(self, *records: Record) -> None:
-        """Append the records to the journal, with one write. HOT.
+        """Append the records to the journal, with one write.
 
         Whoever looks for a memo in this process finds it when this returns.
 
@@ -130,11 +130,21 @@ class Store:
         if self.read_only:
             self._warn_read_only()
         elif records:
-            locations = self._write(records)
-            for index, record in enumerate(records):
+            locations = self.journal.append(records)
+            for record, location in zip(records, locations, strict=True):
                 if type(record) in _INDEXED:
-                    self._note(record, locations[index])
+                    self._note(record, location)
             self._tail.last = locations[-1]
+
+    def append_one(self, record: Record) -> None:
+        """As `append`, of one record. HOT."""
+        if self.read_only:
+            self._warn_read_only()
+            return
+        location = self._write_one(record)
+        if type(record) in _INDEXED:
+            self._note(record, location)
+        self._tail.last = location
 
     def append_many(self, records: Iterable[Record]) -> None:
         """As `append`."""
