@@ -251,7 +251,10 @@ class Body:
 
     def _printed(self) -> tuple[Any, Any]:
         """What was printed by this attempt."""
-        store, log = self.this.run.store, self.log
+        log = self.log
+        if log.is_empty():
+            return None, None
+        store = self.this.run.store
         return _text(store, log.stdout()), _text(store, log.stderr())
 
     def _edges(self) -> tuple[Edge, ...]:
@@ -324,11 +327,10 @@ def _not_stored(value: Any) -> Ref:
 
 def _mutated(this: Call, took: float) -> tuple[str, ...]:
     """The parameters, and the globals that the task reads, that its body changed in place."""
-    names = this.changed_arguments(took)
-    names += this.changed_globals()
+    names = (*this.changed_arguments(took), *this.changed_globals())
     if names:
         this.run.warn_mutated(this.task.name, names)
-    return tuple(names)
+    return names
 
 
 def _retry_delay(retries: Retry | None, error: BaseException, attempt: int) -> float | None:

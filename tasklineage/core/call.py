@@ -15,6 +15,7 @@ from tasklineage.core.frame import Frame, Position
 from tasklineage.errors import UnhashableArgument, UnreadableFile
 from tasklineage.key.code_version import CodeVersion, changed_data
 from tasklineage.key.digest import SCHEME, Unresolved, digest, is_immutable
+from tasklineage.key.digest_tokens import SIMPLE
 from tasklineage.key.guards import epoch
 from tasklineage.storage.records import DONE, Condition, Edge, Ref
 
@@ -222,6 +223,8 @@ class Call:
 
         What a map shares is left to the map's end where looking at it takes long.
         """
+        if SIMPLE.issuperset(map(type, self.bound)):
+            return []
         shared = self.shared
         count = len(self.bound)
         own = count - len(shared.digests)
@@ -245,9 +248,9 @@ class Call:
             and not plan.still(i, bound[i], digests[i])
         ]
 
-    def changed_globals(self) -> list[str]:
+    def changed_globals(self) -> tuple[str, ...]:
         """The globals that the code reads and that have changed since the key was made."""
-        return list(changed_data(self.code))
+        return changed_data(self.code)
 
 
 class Outcome(Deferred, Generic[R]):

@@ -50,6 +50,10 @@ class Capture:
         self._out: _Text | None = None
         self._err: _Text | None = None
 
+    def is_empty(self) -> bool:
+        """Whether nothing was written. HOT."""
+        return self._out is None and self._err is None
+
     def stdout(self) -> str:
         """The text so far, `""` if there is none; at most `LIMIT` characters and a last line."""
         return "" if self._out is None else self._out.getvalue()

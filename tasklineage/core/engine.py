@@ -266,8 +266,9 @@ def _release(flight: Flight, key: bytes) -> None:
     """Let the key go, also if an interrupt arrives on the way: a second release does nothing."""
     try:
         flight.release(key)
-    finally:
+    except BaseException:
         flight.release(key)
+        raise
 
 
 def _look_again(this: Call) -> Any:

@@ -248,7 +248,8 @@ def changed_data(version: CodeVersion) -> tuple[str, ...]:
     Since this code version was made, that is: the engine asks after a call. Costs a comparison of
     bindings and a digest of each mutable value that the code reads.
     """
-    return tuple(version.closure.changes(version.state))
+    changes = version.closure.changes(version.state)
+    return tuple(changes) if changes else ()
 
 
 def data_state(version: CodeVersion) -> Mapping[str, bytes]:
