@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -91,6 +92,7 @@ def wants_progress() -> bool:
     return not (off or os.environ.get("NO_COLOR") or os.environ.get("CI"))
 
 
+@cache
 def _login_name() -> str:
     import pwd
 

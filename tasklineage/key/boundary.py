@@ -10,6 +10,7 @@ into other folders of `sys.path` are known by the RECORD in their `.dist-info`.
 from __future__ import annotations
 
 import builtins
+import contextlib
 import importlib.machinery
 import os
 import sys
@@ -236,14 +237,21 @@ def _is_installed(path: str) -> bool:
     folder = max(holding, key=len)
     top = os.path.relpath(path, folder).split(os.sep)[0]
     if folder not in _Known.installed:
-        _Known.installed[folder] = _installed_names(Path(folder))
+        _Known.installed[folder] = _installed_names(folder)
     return top in _Known.installed[folder]
 
 
-def _installed_names(folder: Path) -> frozenset[str]:
+def _installed_names(folder: str) -> frozenset[str]:
     """First path components that the RECORDs in a folder list."""
     names: set[str] = set()
-    for record in folder.glob("*.dist-info/RECORD"):
-        for line in record.read_text(encoding="utf-8", errors="replace").splitlines():
-            names.add(line.split(",")[0].split("/")[0])
+    with contextlib.suppress(OSError):  # an archive, or nothing
+        for entry in filter(_is_dist_info, os.listdir(folder)):
+            record = Path(folder, entry, "RECORD")
+            if record.exists():
+                for line in record.read_text(encoding="utf-8", errors="replace").splitlines():
+                    names.add(line.split(",")[0].split("/")[0])
     return frozenset(names)
+
+
+def _is_dist_info(name: str) -> bool:
+    return name.endswith(".dist-info")

@@ -19,6 +19,7 @@ _SIZE = 1 << _SHIFT
 _INSIDE = _SIZE - 1
 _GENERATION = 32  # blocks; two generations are kept: 16 MB in all
 _FILES = 64
+_HEX = frozenset("0123456789abcdef")
 _PATIENCE = 8
 """Misses behind the end of a cached block, which may have grown, before it is read again."""
 _unpack = struct.Struct("<4sQQ").unpack_from
@@ -40,7 +41,7 @@ class OpenFile:
 
     __slots__ = ("fd",)
 
-    def __init__(self, path: Path, flags: int = os.O_NOFOLLOW | os.O_NONBLOCK) -> None:
+    def __init__(self, path: str, flags: int = os.O_NOFOLLOW | os.O_NONBLOCK) -> None:
         self.fd = -1  # so that a failure below leaves nothing to close
         self.fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | flags)
 
@@ -59,7 +60,7 @@ class Blocks:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        self._folder = str(folder)
         self._young: dict[tuple[str, int, int], Block] = {}
         self._old: dict[tuple[str, int, int], Block] = {}
         self._misses: dict[tuple[str, int, int], int] = {}
@@ -169,7 +170,7 @@ class Blocks:
 
 def is_writer(name: str) -> bool:
     """Whether `name` can be a writer's id: 16 hex digits."""
-    return len(name) == 16 and all(digit in "0123456789abcdef" for digit in name)
+    return len(name) == 16 and _HEX.issuperset(name)
 
 
 def _frame(data: bytes, place: int, location: Location, start: int) -> tuple[int, bytes] | None:

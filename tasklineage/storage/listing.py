@@ -38,7 +38,7 @@ class Source:
 
     __slots__ = ("_file", "_path", "final", "is_over", "is_own", "key", "place", "problem")
 
-    def __init__(self, folder: Path, writer: str, seq: int, is_own: bool) -> None:
+    def __init__(self, folder: str, writer: str, seq: int, is_own: bool) -> None:
         self.key = (writer, seq)
         self.place = frames.place(writer, seq)
         self.is_own = is_own
@@ -125,7 +125,7 @@ class Listing:
         self.over: set[str] = set()
         """Writers whose segments are all here and final, and those that nobody wants to see."""
         self._skipped: frozenset[str] | None = None
-        self._folder = folder
+        self._folder = str(folder)
         self._opened: OpenFile | None = None
         self._seen: tuple[int, int] | None = None
         self._known: dict[str, Source | None] = {}
@@ -211,7 +211,7 @@ class Listing:
         newest = self._known.get(writer)
         last = newest.key[1] if newest else 0
         try:
-            names = os.listdir(self._folder / writer)
+            names = os.listdir(f"{self._folder}/{writer}")
         except (FileNotFoundError, NotADirectoryError):
             return
         for seq in sorted(int(name) for name in names if _is_segment(name)):

@@ -163,9 +163,9 @@ class Segment:
                 raise
 
 
-def segment_path(journal: Path, writer: str, seq: int) -> Path:
+def segment_path(journal: str | Path, writer: str, seq: int) -> str:
     """Where a segment stands."""
-    return journal / writer / f"{seq:08d}"
+    return f"{journal}/{writer}/{seq:08d}"
 
 
 def read_head(fd: int) -> Head | None:
@@ -233,12 +233,12 @@ def _create(journal: Path, writer: str, seq: int, head: bytes, durable: bool) ->
             lock_file(fd)
         _write_rest(fd, head, 0, 0)
         final = segment_path(journal, writer, seq)
-        make_folder(final.parent)
+        folder = make_folder(journal / writer)
         if durable:
             flush(fd)
         os.replace(temporary, final)
         if durable:
-            flush_paths(final.parent, journal, journal.parent)
+            flush_paths(folder, journal, journal.parent)
     except BaseException:
         os.close(fd)
         with contextlib.suppress(OSError):

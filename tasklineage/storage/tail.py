@@ -204,13 +204,11 @@ class Tail:
             memos: list[tuple[bytes, float, Location]] = []
             for offset, length, kind, payload in frames:
                 found = _end(payload) if kind == _ENDED else None
+                location = _new(Location, (writer, seq, offset, length))
                 if found is None:
-                    self._add(kind, payload, Location(writer, seq, offset, length))
-                    continue
-                key, ended, flag = found.groups()
-                if flag == b"\xc3":
-                    location = _new(Location, (writer, seq, offset, length))
-                    memos.append((key, _seconds(ended)[0], location))
+                    self._add(kind, payload, location)
+                elif found[3] == b"\xc3":
+                    memos.append((found[1], _seconds(found[2])[0], location))
             self.memos.add_all(memos)
             count += len(frames)
             if most is not None and count > most:
