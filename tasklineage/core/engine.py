@@ -68,12 +68,7 @@ def call(task: Task[Any, Any], args: tuple[Any, ...], kwargs: dict[str, Any]) ->
 
 def call_anew(task: Task[Any, Any], args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
     """The value of a call that executes, and is recorded, although a memo may answer it."""
-    parent = current.get() or top_frame()
-    try:
-        this = Call(task, tuple(args), kwargs, parent)
-    except Unresolved:
-        this = resolved_call(task, tuple(args), kwargs, parent)
-    return _execute_body(this)
+    return _execute_body(_made(task, tuple(args), kwargs, current.get() or top_frame()))
 
 
 async def call_async(
@@ -101,10 +96,7 @@ def perform(
 ) -> Outcome[Any]:
     """What came of a call, made on a worker: its exception is in the outcome."""
     try:
-        try:
-            this = Call(task, args, kwargs, parent, position)
-        except Unresolved:
-            this = resolved_call(task, args, kwargs, parent, position)
+        this = _made(task, args, kwargs, parent, position)
         note_key(this.key)
     except BaseException as error:
         return Outcome(None, without_our_frames(error), FAILED)
@@ -157,7 +149,7 @@ def is_cached(task: Task[Any, Any], args: tuple[Any, ...], kwargs: dict[str, Any
     """Whether the call would be a hit now."""
     if config.is_disabled():
         return False
-    this = _made(task, args, kwargs)
+    this = _made(task, args, kwargs, current.get() or top_frame())
     memo = memos.find(this)
     return memo is not None and this.run.store.has(as_ref(memo.output or _NOTHING))
 
@@ -166,16 +158,22 @@ def forget(task: Task[Any, Any], args: tuple[Any, ...], kwargs: dict[str, Any]) 
     """Make the memo of the call answer no longer."""
     if config.is_disabled():
         return
-    this = _made(task, args, kwargs)
+    this = _made(task, args, kwargs, current.get() or top_frame())
     this.run.store.forget(this.key)
 
 
-def _made(task: Task[Any, Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
-    parent = current.get() or top_frame()
+def _made(
+    task: Task[Any, Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    parent: Frame,
+    position: Position | None = None,
+) -> Call:
+    """The call, with the values of the Futures among its arguments, waited for."""
     try:
-        return Call(task, args, kwargs, parent)
+        return Call(task, args, kwargs, parent, position)
     except Unresolved:
-        return resolved_call(task, args, kwargs, parent)
+        return resolved_call(task, args, kwargs, parent, position)
 
 
 def answer(this: Call) -> Any:

@@ -289,11 +289,7 @@ def resolved(
         The exception of an input that failed; the call is recorded as skipped.
     """
     args, kwargs = _submitted(args), _submitted(kwargs)
-    for _, one in list(walk([args, kwargs])):
-        error = one.failure()
-        if error is not None:
-            engine.skip(task, parent, error)
-            raise error
+    _wait_for_inputs(task, parent, [one for _, one in walk([args, kwargs])])
     binding = task.binding
     bound = zip(binding.names, binding.bind(*args, **kwargs), strict=True)
     edges = [e for name, value in bound for path, one in walk(value, name) for e in one.edges(path)]
@@ -306,12 +302,17 @@ def resolved_shared(
     """What all elements of a map share, with values in the place of Futures, and their edges."""
     shared = _submitted(shared)
     waited = [(path, one) for name, value in shared.items() for path, one in walk(value, name)]
-    for _, one in waited:
+    _wait_for_inputs(task, parent, [one for _, one in waited])
+    return with_values(shared), tuple(e for path, one in waited for e in one.edges(path))
+
+
+def _wait_for_inputs(task: Task[Any, Any], parent: Frame, inputs: list[Deferred]) -> None:
+    """All are over; where one failed, the call is recorded as skipped and the exception raised."""
+    for one in inputs:
         error = one.failure()
         if error is not None:
             engine.skip(task, parent, error)
             raise error
-    return with_values(shared), tuple(e for path, one in waited for e in one.edges(path))
 
 
 def settle(frame: Frame, value: Any) -> Any:

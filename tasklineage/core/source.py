@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
+from itertools import repeat
 from typing import Any
 
 from tasklineage.errors import LengthMismatch, TooManyItems
 
 _END = object()
+_ENDS = repeat(_END)
+_is_end = partial(operator.is_, _END)  # `in` would ask the elements whether they are equal
 _SIZED = (list, tuple, range, str, bytes, set, frozenset, dict)
 
 
@@ -33,16 +38,16 @@ class Source:
         taken = 0
         while taken < count and not self.is_exhausted:
             try:
-                element = tuple([next(one, _END) for one in self._iterators])
+                element = tuple(map(next, self._iterators, _ENDS))
             except BaseException as error:
                 self.fail(error)
                 break
-            if not any(value is _END for value in element):
+            if not any(map(_is_end, element)):
                 taken += 1
                 yield element
                 continue
             self.is_exhausted = True
-            if any(value is not _END for value in element):
+            if not all(map(_is_end, element)):
                 short = [i for i, value in enumerate(element) if value is _END]
                 self.error = LengthMismatch(
                     f"the iterables of a map differ in length: number {short[0] + 1} ended before "
