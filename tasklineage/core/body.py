@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from tasklineage.core import capture, memos, origins
 from tasklineage.core.call import Call
 from tasklineage.core.capture import Capture
-from tasklineage.core.failure import described, noted, status_of
+from tasklineage.core.failure import described, noted, status_of, without_our_frames
 from tasklineage.core.fold import Fold
 from tasklineage.core.frame import Frame, current
 from tasklineage.core.loops import in_thread
@@ -200,7 +200,7 @@ class Body:
             value=value,
             path=path,
         )
-        raise self._failed(raised) from error
+        raise self._failed(raised) from without_our_frames(error)
 
     def _record(
         self,

@@ -43,7 +43,7 @@ def without_our_frames(error: E) -> E:
 
 
 def trimmed(traceback: TracebackType | None) -> TracebackType | None:
-    """The traceback without frames of this package; the whole, if nothing else would be left."""
+    """The traceback without frames of this package; None, if nothing else would be left."""
     kept: list[TracebackType] = []
     while traceback is not None:
         if not traceback.tb_frame.f_code.co_filename.startswith(_OURS):

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
+import os
 import pickle
 import sys
 import threading
 import time
+import traceback
 import warnings
 from dataclasses import dataclass
 from datetime import timedelta
@@ -429,6 +431,8 @@ def test_a_result_that_cannot_be_stored_is_not_lost() -> None:
     assert set(caught.value.value) == {"lock"}
     assert "lock" in str(caught.value)
     assert run["make"].status == "failed"
+    shown = "".join(traceback.format_exception(caught.value))
+    assert f"tasklineage{os.sep}core" not in shown
 
 
 def test_a_changed_argument_is_no_memo_and_the_rerun_is_right() -> None:
