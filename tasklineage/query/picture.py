@@ -28,8 +28,8 @@ _LANE = 12
 _PORT, _PORTS = 12, 8
 """Height for an arrow that ends at a box, and how many make the box higher."""
 _SWEEPS = 4
-_LETTERS = 25
-"""Characters that fit in a box."""
+_LETTERS, _LABEL = 25, 13
+"""Characters that fit in a box, and between two of them."""
 _COLOURS = {
     "call": ("#eef2fa", "#4c72b0"),
     "hit": ("#e6f4f2", "#3a9188"),
@@ -167,8 +167,10 @@ class _Layout:
             f'<rect x="{x:.0f}" y="{y:.1f}" width="{_WIDTH}" height="{height:.0f}" '
             f'rx="{corner:.0f}" fill="{fill}" stroke="{stroke}" stroke-width="1.5"/>'
         ]
-        for i, line in enumerate(filter(None, box.lines)):
-            baseline = y + _PAD + (i + 1) * _LINE - 4
+        lines = [line for line in box.lines if line]
+        first = y + (height - _LINE * len(lines)) / 2
+        for i, line in enumerate(lines):
+            baseline = first + (i + 1) * _LINE - 4
             colour, size = ("#222222", 12) if i == 0 else ("#555555", 10)
             parts.append(_words(x + _WIDTH / 2, baseline, _fitted(line), colour, size, "middle"))
         return "".join([*parts, "</g>"])
@@ -188,14 +190,14 @@ class _Layout:
         left, top = points[-1]
         stroke = "#c0392b" if arrow.kind == "changed" else "#888888"
         label = ": ".join(filter(None, (_WORDS.get(arrow.kind, ""), arrow.label)))
-        words = _words(left - 9, top - 3, _fitted(label, 11), "#777777", 9, "end")
+        words = _words(left - 9, top - 3, _end_of(label), "#777777", 9, "end")
         words = words if has_room else ""
         head = f"M{left - 6:.0f},{top - 4:.1f}L{left:.0f},{top:.1f}L{left - 6:.0f},{top + 4:.1f}"
         return (
             f"<g><title>{_text(label)}</title>"
             f'<path d="{" ".join(path)}" fill="none" stroke="{stroke}"{_DASHES[arrow.kind]}/>'
             f'<path d="{head}" fill="none" stroke="{stroke}"/>'
-            f"{_words(left - 9, top - 5, _fitted(label, 11), '#777777', 10, 'end')}</g>"
+            f"{words}</g>"
         )
 
     def _centre(self, place: int) -> float:
@@ -218,8 +220,13 @@ def _words(x: float, y: float, text: str, colour: str, size: int, anchor: str = 
     )
 
 
-def _fitted(text: str, letters: int = _LETTERS) -> str:
-    return text if len(text) <= letters else f"{text[: letters - 1]}…"
+def _fitted(text: str) -> str:
+    return text if len(text) <= _LETTERS else f"{text[: _LETTERS - 1]}…"
+
+
+def _end_of(path: str) -> str:
+    """The path, or its end: branches of a join differ there."""
+    return path if len(path) <= _LABEL else f"…{path[1 - _LABEL :]}"
 
 
 def _text(text: str) -> str:
