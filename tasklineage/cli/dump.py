@@ -15,6 +15,7 @@ from tasklineage.cli import output
 from tasklineage.cli.failures import guarded
 from tasklineage.cli.reading import IdArgument, JsonOption, StoreOption, opened
 from tasklineage.errors import ConfigError, NotFound
+from tasklineage.key.files import File
 from tasklineage.query import find
 from tasklineage.query.artifacts import Artifact
 from tasklineage.query.calls import Call
@@ -43,8 +44,8 @@ def dump(
     """Print the result of a run or call, or the value of an artifact.
 
     Text is printed as it is, what JSON can say as JSON, anything else as a preview. --output writes
-    bytes and text as they are, arrays as .npy, what JSON can say as JSON, and anything to a name
-    that ends in .pkl or .pickle.
+    bytes, text and files as they are, arrays as .npy, what JSON can say as JSON, and anything to a
+    name that ends in .pkl or .pickle.
     """
     artifact = artifact_of(find.get(id, store=opened(store)))
     if file is not None:
@@ -84,6 +85,8 @@ def content(value: Any, file: Path) -> bytes:
         return pickle.dumps(value, protocol=5)
     if isinstance(value, bytes | bytearray):
         return bytes(value)
+    if isinstance(value, File):
+        return value.bytes()
     if isinstance(value, str):
         return value.encode("utf-8", "surrogatepass")
     if output.is_json_like(value):

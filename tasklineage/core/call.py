@@ -50,7 +50,7 @@ class Plan:
         self.is_plain = not task.ignore and not task.key
         """Whether every argument counts as a whole."""
         self.epoch = epoch()
-        self.files = _files_of(task.__wrapped__)
+        self.files = files_of(task.__wrapped__)
         """Which paths become Files by annotation; None: none do."""
 
     def digests(self, bound: tuple[Any, ...], trailing: tuple[bytes, ...]) -> tuple[bytes, ...]:
@@ -150,16 +150,29 @@ class Shared:
 _NOT_SHARED = Shared(())
 
 
-def _files_of(function: Callable[..., Any]) -> Files | None:
+def plain_value(task: Task[Any, Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """What the plain function of a task gives, Files in the place of paths as in a call.
+
+    Of an `async` one that is a coroutine.
+    """
+    files = files_of(task.__wrapped__)
+    if files is None:
+        return task.__wrapped__(*args, **kwargs)
+    _, args, kwargs = files.passed(task.binding.bind(*args, **kwargs))
+    value = task.__wrapped__(*args, **kwargs)
+    return value if task.is_async else files.returned(value)
+
+
+def files_of(function: Callable[..., Any]) -> Files | None:
     """What the annotations of a function say of Files; nothing is loaded where they cannot."""
     hints = getattr(function, "__annotations__", {}).values()
     texts = [hint for hint in hints if isinstance(hint, str)]
     is_loaded = "tasklineage.key.files" in sys.modules
     if not is_loaded and not any("File" in text or "Dir" in text for text in texts):
         return None
-    from tasklineage.core.annotations import files_of
+    from tasklineage.core import annotations
 
-    return files_of(function)
+    return annotations.files_of(function)
 
 
 class Call:

@@ -18,7 +18,7 @@ from tasklineage import config
 from tasklineage.core import memos
 from tasklineage.core.ambient import top_frame
 from tasklineage.core.body import Body
-from tasklineage.core.call import Call, Outcome
+from tasklineage.core.call import Call, Outcome, plain_value
 from tasklineage.core.deferred import with_values
 from tasklineage.core.failure import described, without_our_frames
 from tasklineage.core.frame import Frame, Position, current
@@ -117,7 +117,7 @@ def outcome(this: Call) -> Outcome[Any]:
 def bare(task: Task[Any, Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Outcome[Any]:
     """What comes of calling the bare function: `TASKLINEAGE_DISABLE` is set."""
     try:
-        value = task.__wrapped__(*with_values(args), **with_values(kwargs))
+        value = plain_value(task, with_values(args), with_values(kwargs))
         if task.is_async:
             value = run_coroutine(value)
     except BaseException as error:

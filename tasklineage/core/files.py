@@ -71,6 +71,8 @@ def settle(fold: Fold) -> None:
 
 def holds(condition: Condition) -> bool:
     """Whether the file has its content, or is absent and can be put back."""
+    if not os.path.isabs(condition.name) or "\0" in condition.name:
+        return False
     return holds_now(condition) or (bool(condition.data) and _is_absent(condition))
 
 
@@ -103,6 +105,8 @@ def restored(store: Store, memo: CallEnd) -> Any:
 
 
 def _put_back(store: Store, condition: Condition) -> None:
+    if not store.allow_pickle:
+        raise _not_there(condition)  # who does not trust a store lets it write no files
     pin = _pin(condition)
     is_folder = condition.kind == "dir"
     try:

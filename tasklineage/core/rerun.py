@@ -19,6 +19,7 @@ from types import ModuleType
 from typing import Any
 
 from tasklineage.core import engine, memos
+from tasklineage.core.call import plain_value
 from tasklineage.core.deferred import with_values
 from tasklineage.core.failure import without_our_frames
 from tasklineage.core.loops import run_coroutine
@@ -50,7 +51,7 @@ def rerun(call: Call, record: bool, overrides: Mapping[str, Any]) -> Any:
     try:
         if record:
             return engine.call_anew(_named(task, call.task), args, kwargs)
-        value = task.__wrapped__(*args, **kwargs)
+        value = plain_value(task, tuple(args), kwargs)
         return with_values(run_coroutine(value) if task.is_async else value)
     except BaseException as error:
         without_our_frames(error)

@@ -21,7 +21,7 @@ from typing import (
 from tasklineage import config
 from tasklineage.core import engine, memos
 from tasklineage.core.binding import binding_of
-from tasklineage.core.call import Plan
+from tasklineage.core.call import Plan, plain_value
 from tasklineage.core.failure import without_our_frames
 from tasklineage.errors import ConfigError
 from tasklineage.key.code_version import TaskLike, code_version
@@ -112,7 +112,8 @@ class Task(TaskLike, Generic[P, R]):
 
     def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
         if config.is_disabled():
-            return self.__wrapped__(*args, **kwargs)
+            bare: R = plain_value(self, args, kwargs)
+            return bare
         try:
             result: R = engine.call(self, args, kwargs)
         except BaseException as error:

@@ -80,8 +80,10 @@ def _memory() -> Memory | None:
     return _Known.memory
 
 
-def content_of(path: str) -> Content:
+def content_of(path: str, status: os.stat_result | None = None) -> Content:
     """What the file at `path` holds; its bytes are read only if its status is not known.
+
+    `status` is that of the file, where somebody has just asked for it.
 
     Raises
     ------
@@ -90,7 +92,8 @@ def content_of(path: str) -> Content:
     UnreadableFile
         It is no file, cannot be read, or is being written to.
     """
-    status = status_of(path)
+    if status is None:
+        status = status_of(path)
     if not stat.S_ISREG(status.st_mode):
         raise problem(path, f"{path} is {kind_of(status)}, and a file is expected{_hint(status)}")
     key = key_of(status)

@@ -17,8 +17,10 @@ import io
 import os
 import stat
 from collections.abc import Iterable, Iterator
-from itertools import chain, islice
+from contextlib import suppress
+from itertools import islice
 from marshal import dumps
+from types import MemberDescriptorType, ModuleType
 from typing import IO, Any, ClassVar, NoReturn, TypeVar
 
 from xxhash import xxh3_128_digest
@@ -32,6 +34,8 @@ from tasklineage.key.pins import Contents, Pin, State, View
 
 _MODES = ("r", "rt", "rb")
 _MOST_LOOKED_AT = 10_000
+_HEAP_TYPE = 1 << 9
+"""The flag of classes made at run time: what others have as slots are no parts."""
 T = TypeVar("T")
 V = TypeVar("V", bound="Value")
 
@@ -315,7 +319,7 @@ def found_in(value: Any) -> bool:
     pending, seen = [value], set[int]()
     while pending and len(seen) < _MOST_LOOKED_AT:
         one = pending.pop()
-        if isinstance(one, Value):
+        if issubclass(type(one), Value):
             return True
         if type(one) in SIMPLE or id(one) in seen:
             continue
@@ -332,16 +336,24 @@ def value_digest(kind: type[Value], content: bytes) -> bytes:
 
 def _parts(value: Any) -> Iterable[Any]:
     """What a container or an instance holds."""
-    if isinstance(value, dict):
-        return value.values()
+    kind = type(value)
+    if issubclass(kind, dict):
+        return dict.values(value)
     if isinstance(value, list | tuple | set | frozenset):
         return value
-    if isinstance(value, type):
+    if issubclass(kind, type | ModuleType):
         return ()
-    names = getattr(type(value), "__slots__", ())
-    slots = (names,) if isinstance(names, str) else tuple(names)
-    held = (getattr(value, name, None) for name in slots if name not in ("__dict__", "__weakref__"))
-    return chain(getattr(value, "__dict__", {}).values(), held)
+    own = getattr(value, "__dict__", None)
+    return [*(own.values() if type(own) is dict else ()), *_slots(value, kind)]
+
+
+def _slots(value: Any, kind: type) -> Iterator[Any]:
+    for base in kind.__mro__:
+        if base.__flags__ & _HEAP_TYPE:
+            for slot in vars(base).values():
+                if type(slot) is MemberDescriptorType:
+                    with suppress(AttributeError):  # it is not set
+                        yield slot.__get__(value)
 
 
 def _form(value: Value, _: Code) -> Parts:

@@ -108,7 +108,7 @@ def _walk(
     except OSError as error:
         raise unreadable(path, error) from error
     for item in items:
-        name, place = prefix + item.name, os.path.join(path, item.name)
+        name, place = prefix + item.name, item.path
         if item.is_symlink():
             link = _read_link(place)
             if leads_inside(name[len(root) :], link):
@@ -123,7 +123,7 @@ def _one(path: str, name: str, root: str, around: tuple[tuple[int, int], ...]) -
     status = status_of(path)
     mode = stat.S_IMODE(status.st_mode)
     if stat.S_ISREG(status.st_mode):
-        content = content_of(path)
+        content = content_of(path, status)
         entry = Entry(name, FILE, content.mode, content.size, content.hash)
         yield Found(entry, path, content.key)
     elif stat.S_ISDIR(status.st_mode):

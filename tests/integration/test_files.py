@@ -289,6 +289,54 @@ def test_a_changed_input_that_is_returned_is_never_a_memo() -> None:
     assert len(executed) == 2
 
 
+def test_without_the_library_the_body_gets_a_file_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    @task
+    def paths(data: tl.File) -> tl.File:
+        return str(data)  # type: ignore[return-value]
+
+    monkeypatch.setenv("TASKLINEAGE_DISABLE", "1")
+    write("a.txt", "hello")
+    assert size("a.txt") == 5  # type: ignore[arg-type]
+    assert size.submit("a.txt").result() == 5
+    assert list(tl.map(size, ["a.txt"])) == [5]
+    assert paths("a.txt") == tl.File("a.txt")  # type: ignore[arg-type]
+
+
+def test_a_recorded_call_is_made_again_with_its_file() -> None:
+    size(make("text"))
+    write("other.txt", "other")
+    call = tl.calls(task="size")[0]
+    os.remove("out.txt")
+    assert call.rerun() == 4
+    assert call.rerun(data="other.txt") == 5
+    write("a.txt", "abc")
+    size("a.txt")  # type: ignore[arg-type]
+    call = tl.calls(task="size")[0]
+    assert call.rerun() == 3
+    write("a.txt", "changed")
+    with pytest.raises(tl.MissingObject, match="described, not stored"):
+        call.rerun()
+
+
+def test_a_file_with_slots_and_in_a_frozen_dataclass_is_found() -> None:
+    write("a.txt", "1")
+    write("b.txt", "1")
+    with tl.run(store_args=True) as run:
+        plain(Slotted(tl.File("a.txt")))
+        plain([Slotted(tl.File("b.txt"))])
+    os.remove("a.txt")
+    os.remove("b.txt")
+    values = [call.args["value"] for call in run.calls]
+    found = [value[0] if isinstance(value, list) else value for value in values]
+    assert sorted(os.path.basename(str(one.file)) for one in found) == ["a.txt", "b.txt"]
+    assert [one.file.text() for one in found] == ["1", "1"]
+
+
+@dataclass(frozen=True, slots=True)
+class Slotted:
+    file: tl.File
+
+
 def test_a_file_in_a_global_counts() -> None:
     write("a.txt", "1")
     space: dict[str, Any] = {"__name__": "elsewhere", "DATA": tl.File("a.txt"), "seen": []}
@@ -645,6 +693,14 @@ def test_two_threads_put_back_one_file_at_the_same_time() -> None:
     assert executed == ["make"]
 
 
+def test_a_store_that_is_not_trusted_writes_no_files(store_path: Path) -> None:
+    make("text")
+    os.remove("out.txt")
+    with tl.run(store=tl.open_store(store_path, allow_pickle=False)) as run:
+        make("text")
+    assert run.executed == 1
+
+
 # -- parents ---------------------------------------------------------------------------
 
 
@@ -953,7 +1009,16 @@ def test_a_file_of_the_store_can_be_pickled() -> None:
     assert pickle.loads(pickle.dumps(value)).text() == "text"
 
 
-def test_a_command_line_takes_paths(capfd: pytest.CaptureFixture[str]) -> None:
+def test_the_command_line_writes_a_file_of_the_store(tmp_path: Path) -> None:
+    make("text")
+    os.remove("out.txt")
+    artifact = tl.calls(task="make")[0].id
+    command = [sys.executable, "-m", "tasklineage.cli.main", "dump", artifact, "--output", "copy"]
+    subprocess.run(command, check=True)
+    assert Path("copy").read_text() == "text"
+
+
+def test_a_command_line_takes_paths() -> None:
     write(
         "script.py",
         "import tasklineage as tl\n\n@tl.task\ndef main(data: tl.File, folder: tl.Dir | None = None"
