@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tasklineage.errors import TasklineageError
 from tasklineage.query.render import duration_text, one_line, size_text, time_text
 
 if TYPE_CHECKING:
@@ -49,13 +50,17 @@ def call_cells(call: Call) -> Cells:
 
 
 def call_row(call: Call) -> Cells:
-    """The same with what it was given and what it gave: for a notebook, which has the width."""
-    output = call.output
-    result = error_text(call.error) if output is None else output.preview
-    return call_cells(call) | {
-        "arguments": arguments_text(call.inputs),
-        "result": one_line(result, _SHORT),
-    }
+    """The same with what it was given and what it gave: for a notebook, which has the width.
+
+    These stay empty where the record cannot be read, so that one damaged record spoils no table.
+    """
+    try:
+        output = call.output
+        result = error_text(call.error) if output is None else output.preview
+        arguments = arguments_text(call.inputs)
+    except TasklineageError:
+        arguments = result = ""
+    return call_cells(call) | {"arguments": arguments, "result": one_line(result, _SHORT)}
 
 
 def arguments_text(inputs: Mapping[str, Artifact]) -> str:

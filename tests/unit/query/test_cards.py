@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tasklineage.errors import CorruptObject
 from tasklineage.query.calls import call_of
 from tasklineage.query.find import calls, runs
 from tasklineage.query.runs import Run
@@ -101,6 +102,20 @@ def test_a_call_that_goes_on_shows_itself(writer: Any, store: Store) -> None:
     begun = call_of(store, writer.begin(writer.run(status=None), "m.slow"))
     assert "m.slow" in read(begun._repr_html_()).text
     assert "running" in read(begun.run._repr_html_()).text
+
+
+def test_a_record_that_cannot_be_read_spoils_no_table(
+    writer: Any, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer.call(writer.run(), "m.train", args={"lr": 0.5}, result=7)
+
+    def damaged(location: object) -> None:
+        raise CorruptObject("damaged")
+
+    monkeypatch.setattr(store.journal, "read", damaged)
+    text = read(calls(store=store)._repr_html_()).text  # type: ignore[attr-defined]
+    assert "m.train" in text
+    assert "lr" not in text
 
 
 def test_a_long_text_is_shown_from_its_end(writer: Any, store: Store) -> None:
