@@ -24,7 +24,9 @@ from tasklineage.key import (
     digest_graph,
     digest_library,
     digest_objects,
+    digest_pictures,
     digest_polars,
+    digest_tensors,
 )
 from tasklineage.key.digest_constants import is_immutable, is_number_kind
 from tasklineage.key.digest_forms import (
@@ -194,5 +196,6 @@ def _no_hook(_: Any) -> bytes | None:
 _hooks: list[Code] = [_no_hook]
 for _module in (
     digest_library, digest_objects, digest_arrays, digest_frames, digest_arrow, digest_polars,
+    digest_tensors, digest_pictures,
 ):  # fmt: skip
     add_library(_module.LIBRARY)

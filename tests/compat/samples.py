@@ -121,6 +121,8 @@ def namespace(group: str) -> dict[str, Any] | None:
     found: dict[str, Any] = {name: importlib.import_module(name) for name in MODULES}
     found.update(globals())
     libraries = {"np": "numpy", "pd": "pandas", "pa": "pyarrow", "pl": "polars"}
+    libraries |= {"torch": "torch", "jax": "jax", "sparse": "scipy.sparse", "Image": "PIL.Image"}
+    libraries |= {"attrs": "attrs", "pydantic": "pydantic"}
     for name, library in libraries.items():
         if library in group.split():
             try:

@@ -11,12 +11,11 @@ the codec's meta and its buffers, which stand in the header and behind it where 
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from tasklineage.errors import CorruptObject, MissingObject, TasklineageError, UnsafeFormat
 from tasklineage.storage.codecs.base import Codec, Encoded, Undecodable
-from tasklineage.storage.codecs.classes import find_class, find_loaded
 from tasklineage.storage.codecs.describe import LONGEST, clipped
 from tasklineage.storage.codecs.plain import PLAIN, pack_atom, unpack, unpack_items
 from tasklineage.storage.object_layout import StoredObject
@@ -35,6 +34,7 @@ __all__ = [
     "encode",
     "is_present",
     "object_ids",
+    "pictures",
 ]
 
 WITH_CHILDREN = ("tree", "dir")
@@ -209,6 +209,28 @@ def _below_parts(skeleton: memoryview, open_object: Open) -> Iterator[bytes]:
             yield from open_object(part.oid).header.children
 
 
+def pictures(ref: Ref, open_object: Open) -> Mapping[str, bytes]:
+    """Pictures of the value that were stored with it, by media type. Nothing is unpickled.
+
+    Raises
+    ------
+    MissingObject, CorruptObject
+        Its object is gone, or is not what was written.
+    """
+    if not ref.is_stored or ref.codec in (PLAIN, _TREE):
+        return {}
+    from tasklineage.storage.codecs import registry
+
+    codec = registry.codec_named(ref.codec)
+    if codec is None or type(codec).pictures is Codec.pictures:
+        return {}
+    meta, buffers = _content(ref, open_object)
+    try:
+        return codec.pictures(meta, buffers)
+    except _DAMAGE as error:
+        _raise_damage(ref, error)
+
+
 def _decode(
     ref: Ref,
     open_object: Open,
@@ -261,6 +283,7 @@ def _decode_tree(
     note_part: Callable[[Ref], object] | None,
 ) -> Any:
     from tasklineage.storage.codecs import tree
+    from tasklineage.storage.codecs.classes import find_class, find_loaded
     from tasklineage.storage.codecs.encoder import NEVER_PARTS
 
     def decode_part(part: Ref) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from tasklineage.errors import TasklineageError
@@ -59,6 +59,10 @@ class Codec(ABC):
     @abstractmethod
     def encode(self, value: Any) -> Encoded:
         """The parts of an object that stand for `value`."""
+
+    def pictures(self, meta: Any, buffers: list[memoryview]) -> Mapping[str, bytes]:
+        """Pictures of the value that are stored with it, by media type. Decodes nothing."""
+        return {}
 
     @abstractmethod
     def decode(self, meta: Any, buffers: list[memoryview]) -> Any:

@@ -7,7 +7,6 @@ from itertools import islice
 from typing import Any
 
 from tasklineage.storage.codecs import arrays
-from tasklineage.storage.codecs.describe_objects import shown_object
 
 LONGEST = 120
 _MOST_ITEMS = 6
@@ -55,6 +54,8 @@ def _shown(value: Any, level: int) -> str:
         return repr(value)
     if level > _MOST_LEVELS:
         return type_name(kind)
+    from tasklineage.storage.codecs.describe_objects import shown_object  # not for plain values
+
     return shown_object(value, level, _shown) or type_name(kind)
 
 

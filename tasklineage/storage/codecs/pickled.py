@@ -8,6 +8,7 @@ local classes by cloudpickle, as copies.
 
 from __future__ import annotations
 
+import copyreg
 import io
 from collections import ChainMap
 from collections.abc import Callable, Iterator
@@ -15,6 +16,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from tasklineage.storage.codecs.base import Codec, Encoded
+from tasklineage.storage.codecs.torch_tensors import reducers
 from tasklineage.storage.object_layout import Buffer, Chunked
 
 if TYPE_CHECKING:
@@ -55,11 +57,19 @@ class PickleCodec(Codec):
         return True
 
     def _pickler(self, stream: Any, callback: Callable[[Any], Any]) -> Any:
+        own = reducers()
+        pickler: Any
         if self.name == PICKLE:
             import pickle
 
-            return pickle.Pickler(stream, protocol=5, buffer_callback=callback)
-        return _exact_cloudpickler()(stream, protocol=5, buffer_callback=callback)
+            pickler = pickle.Pickler(stream, protocol=5, buffer_callback=callback)
+            if own:  # a plain dict, since pickle looks up the type of every object
+                pickler.dispatch_table = {**copyreg.dispatch_table, **own}
+            return pickler
+        pickler = _exact_cloudpickler()(stream, protocol=5, buffer_callback=callback)
+        if own:
+            pickler.dispatch_table = pickler.dispatch_table.new_child(own)
+        return pickler
 
 
 def blame(value: Any, path: str, accepts: Callable[[Any], bool]) -> str:

@@ -7,10 +7,15 @@ from typing import Any
 
 from tasklineage.storage.codecs.arrays import ArrayCodec
 from tasklineage.storage.codecs.base import Codec
+from tasklineage.storage.codecs.figures import FigureCodec
 from tasklineage.storage.codecs.files import DirCodec, FileCodec
+from tasklineage.storage.codecs.images import ImageCodec
+from tasklineage.storage.codecs.jax_arrays import JaxCodec
 from tasklineage.storage.codecs.pickled import CLOUDPICKLE, PICKLE, PickleCodec
 from tasklineage.storage.codecs.plain import PlainCodec
+from tasklineage.storage.codecs.sparse import SparseCodec
 from tasklineage.storage.codecs.text import BytearrayCodec, BytesCodec, TextCodec
+from tasklineage.storage.codecs.torch_tensors import TorchCodec
 
 GROUP = "tasklineage.codecs"
 """The entry point group under which other codecs are found."""
@@ -20,6 +25,7 @@ PICKLERS = (PickleCodec(PICKLE), PickleCodec(CLOUDPICKLE))
 
 _LEAVES: tuple[Codec, ...] = (
     ArrayCodec(), TextCodec(), BytesCodec(), BytearrayCodec(), FileCodec(), DirCodec(),
+    TorchCodec(), JaxCodec(), SparseCodec(), ImageCodec(), FigureCodec(),
 )  # fmt: skip
 _BUILT_IN: dict[str, Codec] = {codec.name: codec for codec in (*_LEAVES, PlainCodec(), *PICKLERS)}
 
