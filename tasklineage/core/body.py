@@ -125,14 +125,14 @@ class Body:
     def _digested(self, value: Any) -> tuple[Any, bytes]:
         """The value with results in the place of Futures, and its digest."""
         try:
-            return value, digest(value)
+            return value, digest(value, "result")
         except Unresolved:
             token = current.set(self.frame)
             try:
                 value = self.settle(value)
             finally:
                 current.reset(token)
-            return value, digest(value)
+            return value, digest(value, "result")
 
     def _with_files(self, value: Any) -> tuple[Any, bytes, tuple[str, ...]]:
         """As `succeed` begins, for a value that may have Files in it."""

@@ -23,6 +23,7 @@ from tasklineage.key import (
     digest_frames,
     digest_graph,
     digest_library,
+    digest_models,
     digest_objects,
     digest_pictures,
     digest_polars,
@@ -196,6 +197,6 @@ def _no_hook(_: Any) -> bytes | None:
 _hooks: list[Code] = [_no_hook]
 for _module in (
     digest_library, digest_objects, digest_arrays, digest_frames, digest_arrow, digest_polars,
-    digest_tensors, digest_pictures,
+    digest_tensors, digest_pictures, digest_models,
 ):  # fmt: skip
     add_library(_module.LIBRARY)

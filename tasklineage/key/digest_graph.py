@@ -30,6 +30,7 @@ from tasklineage.key.digest_tokens import (
 
 _STAND_INS = 100
 _DEEPEST = 100_000
+_HOLDERS = frozenset({"__dict__", "__pydantic_extra__", "__pydantic_private__"})
 
 
 def digest(value: Any, path: str, code: Code) -> bytes:
@@ -266,18 +267,29 @@ def _named_special(value: Any, parts: Any) -> Iterator[tuple[str, Any]]:
     if tag == "object":
         for state in rest[1] if isinstance(rest[1], tuple) else (rest[1],):
             if type(state) is dict:
-                yield from ((f".{name}", part) for name, part in state.items())
+                yield from _named_state(state)
             else:
                 yield "", state
     elif tag == "namedtuple":
         names = type(value)._fields
         yield from ((f".{name}", part) for name, part in zip(names, value, strict=True))
+    elif tag == "types.SimpleNamespace":
+        yield from _named_state(rest[0])
     elif tag == "functools.partial":
         yield from zip((".func", ".args", ".keywords", ""), rest, strict=True)
     elif tag == "method":
         yield from (("", rest[0]), (".__self__", rest[1]))
     else:
         yield from (("", part) for part in rest)
+
+
+def _named_state(state: dict[Any, Any]) -> Iterator[tuple[str, Any]]:
+    """Attributes; those of a pydantic model are in dicts of their own."""
+    for name, part in state.items():
+        if name in _HOLDERS and type(part) is dict:
+            yield from ((f".{inner}", held) for inner, held in part.items())
+        else:
+            yield f".{name}", part
 
 
 def _short(key: Any) -> str:

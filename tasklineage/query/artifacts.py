@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from tasklineage.errors import MissingObject
+from tasklineage.errors import MissingObject, TasklineageError
 from tasklineage.query.cards import artifact_card
 from tasklineage.query.ids import digest_text
-from tasklineage.query.render import one_line
+from tasklineage.query.render import html_picture, one_line
+from tasklineage.storage.codecs.base import PICKLED_BY
 from tasklineage.storage.records import Ref
 
 if TYPE_CHECKING:
@@ -38,8 +39,12 @@ class Artifact:
 
     @property
     def type(self) -> str:
-        """Its type: `int`, `numpy.ndarray`, `myproject.Model`."""
-        return self._ref.type
+        """Its type: `int`, `numpy.ndarray`, `myproject.Model`.
+
+        Where it was pickled, that is said: `myproject.Model (pickle)`.
+        """
+        pickler = PICKLED_BY.get(self._ref.codec)
+        return self._ref.type if pickler is None else f"{self._ref.type} ({pickler})"
 
     @property
     def nbytes(self) -> int:
@@ -96,6 +101,19 @@ class Artifact:
             return found.value
         return self._store.get(ref)
 
+    def picture(self, form: str = "png") -> bytes | None:
+        """A picture of the value, `png` or `svg`, if one is stored with it; nothing is unpickled.
+
+        Figures of matplotlib have both, images of PIL a PNG if that says them exactly.
+
+        Raises
+        ------
+        MissingObject, CorruptObject
+            Its object is gone, or is not what was written.
+        """
+        kind = "image/svg+xml" if form == "svg" else f"image/{form}"
+        return self._store.pictures(self._ref).get(kind)
+
     @property
     def producers(self) -> Sequence[Call]:
         """The calls that computed it, newest first."""
@@ -134,7 +152,15 @@ class Artifact:
         return f"<Artifact {self.digest} {self.type} {one_line(self.preview)}>"
 
     def _repr_html_(self) -> str:
-        return artifact_card(self)
+        return artifact_card(self) + self._shown()
+
+    def _shown(self) -> str:
+        """Its picture, or nothing where that cannot be read."""
+        try:
+            picture = self.picture()
+        except TasklineageError:
+            return ""
+        return "" if picture is None else html_picture(picture)
 
 
 class Values(Mapping[str, Any]):

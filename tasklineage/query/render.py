@@ -95,6 +95,13 @@ def html_faint(text: str) -> str:
     return f'<span style="{_MONO};{_FAINT};font-size:90%">{html.escape(text)}</span>'
 
 
+def html_picture(png: bytes) -> str:
+    """A picture."""
+    from base64 import b64encode
+
+    return f'<img style="max-width:100%" src="data:image/png;base64,{b64encode(png).decode()}">'
+
+
 def html_pairs(title: str, pairs: Mapping[str, str]) -> str:
     """A heading, unless it is empty, and a table of names and values; empty values are left out."""
     rows = "".join(

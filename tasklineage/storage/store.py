@@ -277,6 +277,16 @@ class Store:
         """
         return self._values.get(ref)
 
+    def pictures(self, ref: Ref) -> Mapping[str, bytes]:
+        """Pictures that are stored with a value, by media type. Nothing is decoded.
+
+        Raises
+        ------
+        MissingObject, CorruptObject
+            Its object is gone, or is not what was written.
+        """
+        return self._values.pictures(ref)
+
     def inside(self, ref: Ref) -> list[Ref]:
         """Where the large parts of a container are that is stored as a tree. Nothing is decoded.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tasklineage.errors import (
@@ -23,6 +23,7 @@ from tasklineage.storage.codecs import (
     encode,
     is_present,
     object_ids,
+    pictures,
     refs_inside,
 )
 from tasklineage.storage.codecs.describe import preview, type_name
@@ -193,6 +194,16 @@ class Values:
             self._suspect.add(ref.digest)
             self._stored.pop(ref.digest, None)
             raise
+
+    def pictures(self, ref: Ref) -> Mapping[str, bytes]:
+        """Pictures that are stored with a value, by media type. Nothing is decoded.
+
+        Raises
+        ------
+        MissingObject, CorruptObject
+            Its object is gone, or is not what was written.
+        """
+        return pictures(ref, self._objects.open)
 
     def inside(self, ref: Ref) -> list[Ref]:
         """Where the large parts of a container are that is stored as a tree. Nothing is decoded.

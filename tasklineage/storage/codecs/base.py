@@ -9,6 +9,9 @@ from typing import Any, NamedTuple
 from tasklineage.errors import TasklineageError
 from tasklineage.storage.object_layout import Buffer
 
+PICKLED_BY = {"pickle": "pickle", "cloudpickle": "cloudpickle", "figure": "pickle"}
+"""The codecs whose values are pickles, and by what."""
+
 
 class Undecodable(TasklineageError):
     """The bytes are intact, and yet no value comes of them here.

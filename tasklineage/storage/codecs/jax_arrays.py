@@ -8,6 +8,7 @@ array is decoded.
 from __future__ import annotations
 
 import sys
+from importlib import import_module
 from typing import Any
 
 from tasklineage.storage.codecs.base import Codec, Encoded, Undecodable
@@ -40,8 +41,9 @@ class JaxCodec(Codec):
         return Encoded(None, [pack_header(tensors, metadata), content])
 
     def decode(self, meta: Any, buffers: list[memoryview]) -> Any:
-        import jax
         import numpy as np
+
+        jax: Any = import_module("jax")
 
         header, content = buffers
         tensors, metadata = unpack_header(header, ("value",), len(content))
@@ -92,9 +94,7 @@ def _dtype(name: str) -> Any:
     try:
         dtype = np.dtype(name)
     except TypeError:
-        import ml_dtypes
-
-        dtype = np.dtype(getattr(ml_dtypes, name))
+        dtype = np.dtype(getattr(import_module("ml_dtypes"), name))
     if dtype.hasobject:
         raise ValueError("no dtype")
     return dtype

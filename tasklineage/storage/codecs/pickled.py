@@ -144,6 +144,9 @@ def _inside(value: Any) -> Iterator[tuple[str, Any]]:
     if isinstance(value, dict):
         yield from ((f"[{key!r}]" if type(key) in (str, int) else "[…]", value[key])
                     for key in value)  # fmt: skip
+    elif isinstance(value, tuple) and type(getattr(value, "_fields", None)) is tuple:
+        names: Any = getattr(value, "_fields", ())
+        yield from ((f".{name}", item) for name, item in zip(names, value, strict=False))
     elif isinstance(value, list | tuple):
         yield from ((f"[{at}]", item) for at, item in enumerate(value))
     elif isinstance(value, set | frozenset):

@@ -8,6 +8,7 @@ and values in the order of its dict.
 from __future__ import annotations
 
 import sys
+from importlib import import_module
 from typing import Any
 
 from tasklineage.storage.codecs.arrays import ArrayCodec, is_array, pack_dtype, unpack_dtype
@@ -43,8 +44,6 @@ class SparseCodec(Codec):
         return Encoded(meta, [buffer for one in encoded for buffer in one.buffers])
 
     def decode(self, meta: Any, buffers: list[memoryview]) -> Any:
-        import scipy.sparse
-
         name, shape, dtype, described = meta
         if name not in _NAMES or type(shape) is not list or len(shape) > _MOST_DIMENSIONS:
             raise ValueError("no sparse array")
@@ -54,7 +53,7 @@ class SparseCodec(Codec):
             one: _ARRAYS.decode(about, [buffer])
             for (one, about), buffer in zip(described, buffers, strict=True)
         }
-        kind = getattr(scipy.sparse, name)
+        kind = getattr(import_module("scipy.sparse"), name)
         made = _made(kind, tuple(shape), unpack_dtype(dtype), parts)
         if made.shape != tuple(shape) or made.dtype != unpack_dtype(dtype):
             raise ValueError("a sparse array of another shape")

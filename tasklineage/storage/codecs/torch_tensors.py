@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any
 
 from tasklineage.storage.codecs.base import Codec, Encoded
@@ -48,7 +49,7 @@ class TorchCodec(Codec):
         return Encoded(None, [pack_header(tensors, metadata), buffer])
 
     def decode(self, meta: Any, buffers: list[memoryview]) -> Any:
-        import torch
+        torch: Any = import_module("torch")
 
         header, content = buffers
         tensors, metadata = unpack_header(header, _NAMES, len(content))
@@ -130,7 +131,7 @@ def _flat(value: Any) -> memoryview:
 
 
 def _tensor(described: Tensor, content: memoryview) -> Any:
-    import torch
+    torch: Any = import_module("torch")
 
     dtype = getattr(torch, described.dtype)
     if not isinstance(dtype, torch.dtype):

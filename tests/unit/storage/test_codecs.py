@@ -689,7 +689,7 @@ class Holder:
         (lambda bad: {"model": Holder(bad)}, "result['model'].hook"),
         (lambda bad: {"a": 1, 7: (0, {"b": bad})}, "result[7][1]['b']"),
         (lambda bad: Slotted(1, [bad]), "result.second[0]"),
-        (lambda bad: Pair(1, Holder([bad])), "result[1].hook[0]"),
+        (lambda bad: Pair(1, Holder([bad])), "result.y.hook[0]"),
         (lambda bad: {(1, 2): bad}, "result[…]"),
         (lambda bad: [np.zeros(5_000), Holder({"x": Holder(bad)})], "result[1].hook['x'].hook"),
     ],
