@@ -794,6 +794,19 @@ def test_a_file_from_one_result_to_another_task_makes_an_edge() -> None:
     assert [c.id for c in call.output.consumers] == [tl.calls(task="size")[0].id]
 
 
+def test_a_file_or_folder_on_the_disk_is_asked_where_it_came_from() -> None:
+    with tl.run() as run:
+        make("text")
+        make_folder("more")
+    os.rename("out.txt", "moved.dat")
+    for path, task_name in (("moved.dat", "make"), ("folder", "make_folder")):
+        lineage = tl.whence(path)
+        assert run[task_name].id in {getattr(node, "id", "") for node in lineage.nodes}
+    write("moved.dat", "something else")
+    with pytest.raises(tl.NotFound):
+        tl.whence("moved.dat")
+
+
 # -- folders ---------------------------------------------------------------------------
 
 

@@ -11,6 +11,7 @@ from uuid import UUID
 
 import pytest
 
+import tasklineage as tl
 from tasklineage.cli.convert import CannotConvert, describe, from_json, from_text, is_flag
 
 
@@ -210,3 +211,22 @@ def test_only_booleans_are_flags() -> None:
     assert is_flag(bool | None)
     assert not is_flag(int)
     assert not is_flag(bool | str)
+
+
+def test_a_file_and_a_folder_must_be_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.txt").write_text("")
+    (tmp_path / "d").mkdir()
+    assert from_text("a.txt", tl.File) == tl.File("a.txt")
+    assert from_text("d", tl.Dir) == tl.Dir("d")
+    assert from_text("d", tl.File | tl.Dir) == tl.Dir("d")
+    assert from_text('["a.txt"]', list[tl.File]) == [tl.File("a.txt")]
+    assert from_text("none", tl.File | None) is None
+    assert describe(tl.File) == "path"
+    for text, kind, message in (
+        ("nope", tl.File, "there is no file nope"),
+        ("d", tl.File, "d is no file"),
+        ("a.txt", tl.Dir, "a.txt is no folder"),
+    ):
+        with pytest.raises(CannotConvert, match=message):
+            from_text(text, kind)
