@@ -30,6 +30,8 @@ _SHOWN = frozenset(
 )  # fmt: skip
 """Types that are decoded to be shown; of others the preview made when they were stored is."""
 _OPAQUE = object()
+_FORMS = frozenset({"png", "svg"})
+"""Pictures that may be stored with a value."""
 
 
 @guarded
@@ -44,12 +46,14 @@ def dump(
     """Print the result of a run or call, or the value of an artifact.
 
     Text is printed as it is, what JSON can say as JSON, anything else as a preview. --output writes
-    bytes, text and files as they are, arrays as .npy, what JSON can say as JSON, and anything to a
-    name that ends in .pkl or .pickle.
+    bytes, text and files as they are, figures as .png or .svg, arrays as .npy, what JSON can say as
+    JSON, and anything to a name that ends in .pkl or .pickle.
     """
     artifact = artifact_of(find.get(id, store=opened(store)))
     if file is not None:
-        file.write_bytes(content(artifact.value, file))
+        form = file.suffix[1:].lower()
+        picture = artifact.picture(form) if form in _FORMS else None
+        file.write_bytes(content(artifact.value, file) if picture is None else picture)
     elif json:
         output.print_json(id=id, **_described(artifact))
     else:

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from tasklineage.core.policy import Retry
 
 E = TypeVar("E", bound=BaseException)
+_WITHOUT_PICTURES = frozenset({"plain", "numpy", "tree", "pickle", "file"})
+"""The most frequent codecs that store no pictures; the others are asked."""
 
 
 class Body:
@@ -118,7 +120,10 @@ class Body:
             raise self._failed(error) from error.__cause__
         this.status = DONE
         parts = origins.parts_of(value)
-        self._record(value, this.output, mutated, None, origins.named(parts) if parts else ())
+        named = origins.named(parts) if parts else ()
+        if this.output.codec not in _WITHOUT_PICTURES:
+            named += origins.pictures(this.run.store, this.output)
+        self._record(value, this.output, mutated, None, named)
         this.run.origins.note(value, value_digest, this.id, parts)
         return value
 

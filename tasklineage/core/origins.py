@@ -13,12 +13,15 @@ import sys
 import weakref
 from collections.abc import Iterator, Sequence
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from tasklineage.errors import UnhashableArgument
+from tasklineage.errors import CorruptObject, MissingObject, UnhashableArgument
 from tasklineage.key import digest as digests
 from tasklineage.key.digest import Unresolved, digest, is_trivial
-from tasklineage.storage.records import Edge
+from tasklineage.storage.records import Edge, Ref
+
+if TYPE_CHECKING:
+    from tasklineage.storage.store import Store
 
 _LIMIT = 100_000
 """Entries of a table; a run that makes more forgets the oldest half."""
@@ -69,6 +72,15 @@ class _Origin(NamedTuple):
     producer: bytes
     reference: weakref.ref[Any] | None
     mark: tuple[type, int] | None
+
+
+def pictures(store: Store, output: Ref) -> RecordedParts:
+    """The pictures that are stored with a value, as parts of it: by them a file of it is known."""
+    try:
+        found = store.pictures(output)
+    except (MissingObject, CorruptObject):
+        return ()
+    return tuple((kind, digest(bytes(content)), kind) for kind, content in found.items())
 
 
 class Origins:

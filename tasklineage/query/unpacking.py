@@ -25,7 +25,8 @@ class Found(NamedTuple):
 def part(store: Store, wanted: bytes) -> Found | None:
     """The part of that Digest, from one of the results that have it; None if none can be read.
 
-    A large part is read alone; for another one the result that has it is decoded.
+    A large part, or a picture that is stored with a value, is read alone; for another one the
+    result that has it is decoded.
     """
     records = Records(store)
     found_records = map(records.of, store.catalog.producers(wanted, _LOOKED_AT))
@@ -36,6 +37,10 @@ def part(store: Store, wanted: bytes) -> Found | None:
             alone = next((ref for ref in inside if ref.digest == wanted and ref.is_stored), None)
             if alone is not None:
                 return Found(store.get(alone))
+            drawn = store.pictures(output).values()
+            picture = next((one for one in map(bytes, drawn) if digest(one) == wanted), None)
+            if picture is not None:
+                return Found(picture)
             found = _part_of(store.get(output), wanted, _DEPTH)
         except (MissingObject, CorruptObject):
             continue

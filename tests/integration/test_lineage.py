@@ -14,6 +14,7 @@ import pytest
 
 import tasklineage as tl
 from tasklineage import Lineage, task
+from tasklineage.cli.main import main
 from tasklineage.query.lineage import Edge, Node
 
 Edges = set[tuple[str, str, str, str]]
@@ -424,6 +425,37 @@ def test_files_and_folders_are_known_by_their_content(tmp_path: Path) -> None:
         assert edges_of(tl.whence(asked)) == {("write", "value", "[1]", "result")}
 
 
+def test_a_picture_of_a_figure_is_known_in_any_file(tmp_path: Path) -> None:
+    matplotlib = pytest.importorskip("matplotlib")
+    matplotlib.use("Agg")
+    from matplotlib.figure import Figure
+
+    @task
+    def draw(heights: list[int]) -> Figure:
+        figure = Figure()
+        figure.subplots().plot(heights)
+        return figure
+
+    with tl.run("r") as run:
+        draw([3, 1, 2]).savefig(tmp_path / "saved.png")
+    output = run["draw"].output
+    assert output is not None
+    for form in ("png", "svg"):
+        picture = output.picture(form)
+        assert picture is not None
+        stored = tmp_path / f"stored.{form}"
+        stored.write_bytes(picture)
+        found = tl.whence(stored)
+        assert found.calls == (run["draw"],)
+        assert isinstance(found.subject, tl.Artifact)
+        assert found.subject.value == picture
+    assert tl.whence(tmp_path / "saved.png").calls == (run["draw"],)
+    with pytest.raises(SystemExit):
+        main(["dump", run["draw"].id, "--output", str(tmp_path / "dumped.png")])
+    assert tl.whence(tmp_path / "dumped.png").calls == (run["draw"],)
+    assert tl.whence(draw([3, 1, 2])).calls == (run["draw"],)
+
+
 @pytest.mark.parametrize(
     ("asked", "said"),
     [
@@ -448,10 +480,10 @@ def test_a_file_that_nobody_knows_is_not_found(tmp_path: Path) -> None:
         tl.whence(other)
 
 
-def test_without_a_store_nothing_is_known() -> None:
+def test_without_a_store_nothing_is_known(isolated: Path) -> None:
     with pytest.raises(tl.NotFound, match="no store at"):
         tl.whence(5)
-    assert not Path(".tasklineage").exists()
+    assert not isolated.exists()
 
 
 def test_a_common_value_has_producers_by_count_and_no_edges() -> None:
