@@ -54,6 +54,7 @@ from tasklineage.key.digest_walk import Walk
 __all__ = [
     "SCHEME",
     "Unresolved",
+    "column_digests",
     "digest",
     "is_immutable",
     "is_trivial",
@@ -108,6 +109,20 @@ def digest(value: Any, path: str = "value", code: Code | None = None) -> bytes:
         return digest_graph.digest(value, path, hook)
     except Undigestible as error:
         raise digest_graph.located(value, path, hook, error) from error.__cause__
+
+
+def column_digests(value: Any) -> list[bytes] | None:
+    """The digests of the columns of a table, of which its own is made; None for other values.
+
+    Raises
+    ------
+    UnhashableArgument
+    """
+    for module in (digest_frames, digest_polars, digest_arrow):
+        columns = module.columns(value)
+        if columns is not None:
+            return [digest(column) for column in columns]
+    return None
 
 
 def set_code_hook(hook: Code) -> None:

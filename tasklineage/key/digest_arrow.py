@@ -24,8 +24,8 @@ _BLOCK = 1 << 16
 
 @LIBRARY.form("pyarrow.lib:Table", "pyarrow.lib:RecordBatch")
 def _table(value: Any, _: Code) -> Parts:
-    columns = [content(column.type, chunks_of(column)) for column in value.columns]
-    return f"pyarrow.{type(value).__name__}", _schema_form(value.schema), value.num_rows, columns
+    name, schema = f"pyarrow.{type(value).__name__}", _schema_form(value.schema)
+    return name, schema, value.num_rows, columns(value)
 
 
 @LIBRARY.form("pyarrow.lib:ChunkedArray")
@@ -67,6 +67,14 @@ def _dataset(_value: Any, _: Code) -> Parts:
     )
 
 
+def columns(value: Any) -> list[Parts] | None:
+    """What has the digest of each column of a table or batch; None for other values."""
+    pyarrow: Any = sys.modules.get("pyarrow")
+    if pyarrow is None or not isinstance(value, pyarrow.Table | pyarrow.RecordBatch):
+        return None
+    return [content(column.type, chunks_of(column)) for column in value.columns]
+
+
 def chunks_of(column: Any) -> list[Any]:
     """The arrays of a column, be it of a table or of a batch."""
     chunks: list[Any] = column.chunks if hasattr(column, "chunks") else [column]
@@ -78,7 +86,9 @@ def type_form(kind: Any) -> Parts:
     types: Any = sys.modules["pyarrow"].types
     if isinstance(kind, sys.modules["pyarrow"].BaseExtensionType):
         storage = type_form(kind.storage_type)
-        return "extension", kind.extension_name, storage, kind.__arrow_ext_serialize__()
+        serialize = getattr(kind, "__arrow_ext_serialize__", None)  # pyarrow's own have none
+        parameters = str(kind) if serialize is None else serialize()
+        return "extension", kind.extension_name, storage, parameters
     if types.is_dictionary(kind):
         return str(kind), type_form(kind.value_type)
     return str(kind), *(_field_form(kind.field(i)) for i in range(kind.num_fields))
@@ -94,6 +104,17 @@ def content(kind: Any, chunks: Sequence[Any]) -> Parts:
 def text_form(sizes: Iterable[Any], data: Iterable[Any]) -> Parts:
     """What stands for texts: the digests of their sizes as 64-bit integers, and of their bytes."""
     return "text", _hashed(sizes), _hashed(data)
+
+
+def text_offsets(chunk: Any, code: str) -> Any:
+    """Where the texts of an array begin and end, one more than there are.
+
+    `code` says whether they are numbers of 4 or 8 bytes.
+    """
+    if not len(chunk):
+        return import_module("numpy").zeros(1, code)
+    whole = import_module("numpy").frombuffer(chunk.buffers()[1], code)
+    return whole[chunk.offset : chunk.offset + len(chunk) + 1]
 
 
 def _schema_form(schema: Any) -> Parts:
@@ -147,7 +168,7 @@ def _texts(kind: Any, chunks: Sequence[Any]) -> Parts:
 
 def _sizes(chunk: Any, code: str) -> Iterator[Any]:
     numpy = import_module("numpy")
-    offsets = _offsets(chunk, code)
+    offsets = text_offsets(chunk, code)
     valid = _is_valid(chunk) if chunk.null_count else None
     for at in range(0, len(chunk), _BLOCK):
         sizes = numpy.diff(offsets[at : at + _BLOCK + 1]).astype("<i8")
@@ -157,21 +178,13 @@ def _sizes(chunk: Any, code: str) -> Iterator[Any]:
 def _bytes(chunk: Any, code: str) -> Any:
     if chunk.null_count:
         numpy = import_module("numpy")
-        behind = numpy.diff(_offsets(chunk, code))[~_is_valid(chunk)]
+        behind = numpy.diff(text_offsets(chunk, code))[~_is_valid(chunk)]
         if behind.any():
             chunk = chunk.drop_null()
-    offsets, data = _offsets(chunk, code), chunk.buffers()[2]
+    offsets, data = text_offsets(chunk, code), chunk.buffers()[2]
     if data is None or not len(chunk):
         return b""
     return memoryview(data).cast("B")[int(offsets[0]) : int(offsets[-1])]
-
-
-def _offsets(chunk: Any, code: str) -> Any:
-    """Where the elements begin and end, one more than there are elements."""
-    if not len(chunk):
-        return import_module("numpy").zeros(1, code)
-    whole = import_module("numpy").frombuffer(chunk.buffers()[1], code)
-    return whole[chunk.offset : chunk.offset + len(chunk) + 1]
 
 
 def _lists(kind: Any, chunks: Sequence[Any]) -> Parts:

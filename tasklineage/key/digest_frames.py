@@ -87,9 +87,28 @@ def _array(value: Any, _: Code) -> Parts:
     return f"pandas.{type(value).__name__}", len(value), _values(value)
 
 
-def columns(frame: Any) -> list[Parts]:
-    """What has the digest of each column of a DataFrame."""
-    return [_column(column) for _name, column in frame.items()]
+def columns(value: Any) -> list[Parts] | None:
+    """What has the digest of each column of a DataFrame; None for other values."""
+    pandas: Any = sys.modules.get("pandas")
+    if pandas is None or not isinstance(value, pandas.DataFrame):
+        return None
+    return [_column(column) for _name, column in value.items()]
+
+
+def text_sizes(texts: Any, missing: Any) -> Any:
+    """Bytes of each text in UTF-8, 0 for one that is missing."""
+    numpy: Any = sys.modules["numpy"]
+    sizes = numpy.zeros(len(texts), "<i8")
+    present = texts[~missing].tolist()
+    if not "".join(present).isascii():
+        present = [text.encode("utf-8", "surrogatepass") for text in present]
+    sizes[~missing] = list(map(len, present))
+    return sizes
+
+
+def joined(texts: Any) -> bytes:
+    """The bytes of texts, one after the other."""
+    return "".join(texts.tolist()).encode("utf-8", "surrogatepass")
 
 
 def _column(column: Any) -> Parts:
@@ -145,28 +164,13 @@ def _texts(array: Any) -> Parts:
         texts = array.to_numpy(dtype=object)
         pieces = [texts[at : at + _BLOCK][~missing[at : at + _BLOCK]] for at in _starts(array)]
         sizes = (
-            _sizes(texts[at : at + _BLOCK], missing[at : at + _BLOCK]) for at in _starts(array)
+            text_sizes(texts[at : at + _BLOCK], missing[at : at + _BLOCK]) for at in _starts(array)
         )
-        form = text_form(sizes, (_joined(piece) for piece in pieces))
+        form = text_form(sizes, (joined(piece) for piece in pieces))
     else:
         held = array.__arrow_array__()
         form = content(held.type, chunks_of(held))[1]
     return name, len(array), form, missing if missing.any() else None
-
-
-def _sizes(texts: Any, missing: Any) -> Any:
-    """Bytes of each text in UTF-8, 0 for one that is missing."""
-    numpy: Any = sys.modules["numpy"]
-    sizes = numpy.zeros(len(texts), "<i8")
-    present = texts[~missing].tolist()
-    if not "".join(present).isascii():
-        present = [text.encode("utf-8", "surrogatepass") for text in present]
-    sizes[~missing] = list(map(len, present))
-    return sizes
-
-
-def _joined(texts: Any) -> bytes:
-    return "".join(texts.tolist()).encode("utf-8", "surrogatepass")
 
 
 def _starts(array: Any) -> Iterator[int]:

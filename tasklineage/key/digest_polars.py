@@ -25,13 +25,13 @@ _BLOCK = 1 << 18
 
 @LIBRARY.form("polars:DataFrame", family=True)
 def _frame(value: Any, _: Code) -> Parts:
-    columns = [column_form(column) for column in value.get_columns()]
-    return "polars.DataFrame", value.height, value.columns, columns, *_rest(value, "DataFrame")
+    rest = _rest(value, "DataFrame")
+    return "polars.DataFrame", value.height, value.columns, columns(value), *rest
 
 
 @LIBRARY.form("polars:Series", family=True)
 def _series(value: Any, _: Code) -> Parts:
-    return "polars.Series", value.name, column_form(value), *_rest(value, "Series")
+    return "polars.Series", value.name, _column(value), *_rest(value, "Series")
 
 
 @LIBRARY.form("polars:LazyFrame", family=True)
@@ -47,7 +47,15 @@ def _type(value: Any, _: Code) -> Parts:
     return "polars.DataType", type_form(value)
 
 
-def column_form(series: Any) -> Parts:
+def columns(value: Any) -> list[Parts] | None:
+    """What has the digest of each column of a DataFrame; None for other values."""
+    polars: Any = sys.modules.get("polars")
+    if polars is None or not isinstance(value, polars.DataFrame):
+        return None
+    return [_column(column) for column in value.get_columns()]
+
+
+def _column(series: Any) -> Parts:
     """Type and content of a series, without its name."""
     return type_form(series.dtype), _content(series)
 

@@ -114,6 +114,54 @@ class Artifact:
         kind = "image/svg+xml" if form == "svg" else f"image/{form}"
         return self._store.pictures(self._ref).get(kind)
 
+    def __getitem__(self, key: Any) -> Any:
+        """What `.value[key]` is, decoded by itself where that can be done.
+
+        Of a table these are columns, by name or as a list of names; of a list, tuple or dict, the
+        item. The object is verified as a whole, but no more of it is decoded.
+
+        Raises
+        ------
+        KeyError, IndexError, TypeError
+            As the value would.
+        MissingObject, CorruptObject, UnsafeFormat
+            As `value`.
+        """
+        try:
+            ref = self._readable()
+        except MissingObject:
+            return self.value[key]  # it may be a part of another value
+        return self._store.get_item(ref, key)
+
+    __iter__ = None
+    """Not by `[0]`, `[1]` …: an artifact is no sequence."""
+
+    @property
+    def columns(self) -> list[Any] | None:
+        """The names of the columns of a table; None of other values. No column is decoded.
+
+        Raises
+        ------
+        MissingObject, CorruptObject
+            As `value`.
+        """
+        return self._store.columns(self._readable())
+
+    @property
+    def parts(self) -> dict[str, Artifact]:
+        """The large parts of a container, which are stored by themselves, by their paths in it.
+
+        `{"['X']": <Artifact …>, "['model'].weights": <Artifact …>}`; each has a digest, producers
+        and a value of its own. Empty for what is stored as one.
+
+        Raises
+        ------
+        MissingObject, CorruptObject
+            As `value`.
+        """
+        found = self._store.parts(self._readable())
+        return {path: Artifact(self._store, ref) for path, ref in found.items()}
+
     @property
     def producers(self) -> Sequence[Call]:
         """The calls that computed it, newest first."""
@@ -127,6 +175,10 @@ class Artifact:
         from tasklineage.query.calls import calls_of_rows  # as above
 
         return calls_of_rows(self._store, self._store.catalog.consumers(self._ref.digest))
+
+    def _readable(self) -> Ref:
+        """Where the value is stored."""
+        return self._ref if self._ref.is_stored else self._stored_ref()
 
     def _stored_ref(self) -> Ref:
         """Where the same content is stored as another value's artifact."""

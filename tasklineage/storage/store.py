@@ -287,6 +287,33 @@ class Store:
         """
         return self._values.pictures(ref)
 
+    def get_item(self, ref: Ref, key: Any) -> Any:
+        """`get(ref)[key]`: of a table that is columns, of a container an item, read by itself.
+
+        Raises
+        ------
+        As `get`, and what the value raises that has no such item.
+        """
+        return self._values.get_item(ref, key)
+
+    def columns(self, ref: Ref) -> list[Any] | None:
+        """The names of the columns of a stored table; None of other values.
+
+        Raises
+        ------
+        MissingObject, CorruptObject
+        """
+        return self._values.columns(ref)
+
+    def parts(self, ref: Ref) -> dict[str, Ref]:
+        """Where the parts of a value are that are stored by themselves, by their paths in it.
+
+        Raises
+        ------
+        MissingObject, CorruptObject
+        """
+        return self._values.parts(ref)
+
     def inside(self, ref: Ref) -> list[Ref]:
         """Where the large parts of a container are that is stored as a tree. Nothing is decoded.
 

@@ -19,15 +19,19 @@ from tasklineage.storage.codecs import (
     LIMIT,
     WITH_CHILDREN,
     Undecodable,
+    columns,
     decode,
+    decode_for,
     encode,
     is_present,
     object_ids,
+    parts,
     pictures,
     refs_inside,
 )
 from tasklineage.storage.codecs.describe import preview, type_name
 from tasklineage.storage.codecs.plain import PLAIN
+from tasklineage.storage.codecs.tables import size_of
 from tasklineage.storage.object_layout import Buffer, Chunked, Header
 from tasklineage.storage.objects import Objects
 from tasklineage.storage.records import Ref
@@ -191,8 +195,7 @@ class Values:
                     ref, self._objects.open, allow_pickle=self._allow_pickle, note_part=note
                 )
         except (MissingObject, CorruptObject, Undecodable):
-            self._suspect.add(ref.digest)
-            self._stored.pop(ref.digest, None)
+            self._suspect_of(ref)
             raise
 
     def pictures(self, ref: Ref) -> Mapping[str, bytes]:
@@ -214,6 +217,29 @@ class Values:
             The object that names them is gone, or is not what was written.
         """
         return refs_inside(ref, self._objects.open)
+
+    def get_item(self, ref: Ref, key: Any) -> Any:
+        """`get(ref)[key]`, for which less is read where the codec can.
+
+        Raises
+        ------
+        As `get`, and what the value raises that has no such item.
+        """
+        try:
+            with reading(self.contents):
+                holder = decode_for(ref, key, self._objects.open, allow_pickle=self._allow_pickle)
+        except (MissingObject, CorruptObject, Undecodable):
+            self._suspect_of(ref)
+            raise
+        return holder[key]
+
+    def columns(self, ref: Ref) -> list[Any] | None:
+        """The names of the columns of a table; None of other values."""
+        return columns(ref, self._objects.open)
+
+    def parts(self, ref: Ref) -> dict[str, Ref]:
+        """Where the parts are that are stored by themselves, by their paths in the value."""
+        return parts(ref, self._objects.open)
 
     def has(self, ref: Ref) -> bool:
         """Whether everything is there that `get` needs; bytes are not verified."""
@@ -265,6 +291,10 @@ class Values:
         except (MissingObject, CorruptObject):
             oid = self._objects.put(header, buffers)
         return oid
+
+    def _suspect_of(self, ref: Ref) -> None:
+        self._suspect.add(ref.digest)
+        self._stored.pop(ref.digest, None)
 
     def _note_part(self, part: Ref) -> None:
         """A part that was unpacked from a tree may be passed on: then it is referred to."""
@@ -396,7 +426,9 @@ def _may_be_small(value: Any) -> bool:
 
     counter = _Counter()
     try:
-        size = getattr(value, "nbytes", None)
+        size = size_of(value)
+        if size is None:
+            size = getattr(value, "nbytes", None)
         if type(size) is int:
             return size <= LIMIT
         pickle.Pickler(counter, 5, buffer_callback=counter.take).dump(value)

@@ -30,10 +30,13 @@ __all__ = [
     "Codec",
     "Encoded",
     "Undecodable",
+    "columns",
     "decode",
+    "decode_for",
     "encode",
     "is_present",
     "object_ids",
+    "parts",
     "pictures",
 ]
 
@@ -132,6 +135,55 @@ def decode(
         return _decode(ref, open_object, allow_pickle, note_part)
     try:
         return unpack(data)
+    except _DAMAGE as error:
+        _raise_damage(ref, error)
+
+
+def decode_for(ref: Ref, key: Any, open_object: Open, *, allow_pickle: bool = True) -> Any:
+    """Something of which `[key]` is what it is of the value: of some codecs less than all of it.
+
+    Raises
+    ------
+    As `decode`.
+    """
+    if ref.data is not None and ref.codec == PLAIN:
+        return decode(ref, open_object)
+    return _decode(ref, open_object, allow_pickle, key=(key,))
+
+
+def columns(ref: Ref, open_object: Open) -> list[Any] | None:
+    """The names of the columns of a stored table; None of other values. Decodes no column.
+
+    Raises
+    ------
+    MissingObject, CorruptObject
+    """
+    from tasklineage.storage.codecs import registry
+
+    codec = registry.codec_named(ref.codec) if ref.is_stored else None
+    if codec is None or ref.codec == PLAIN:
+        return None
+    meta, buffers = _content(ref, open_object)
+    try:
+        return codec.columns(meta, buffers)
+    except _DAMAGE as error:
+        _raise_damage(ref, error)
+
+
+def parts(ref: Ref, open_object: Open) -> dict[str, Ref]:
+    """Where the parts of a tree are, by their paths; none of other values. Decodes no part.
+
+    Raises
+    ------
+    MissingObject, CorruptObject
+    """
+    if ref.codec != _TREE or not ref.is_stored:
+        return {}
+    from tasklineage.storage.codecs import tree
+
+    _, buffers = _content(ref, open_object)
+    try:
+        return tree.named_parts(buffers[0])
     except _DAMAGE as error:
         _raise_damage(ref, error)
 
@@ -236,10 +288,11 @@ def _decode(
     open_object: Open,
     allow_pickle: bool,
     note_part: Callable[[Ref], object] | None = None,
+    key: tuple[Any] | None = None,
 ) -> Any:
-    """What `decode` does for all but inline plain values."""
+    """What `decode` does for all but inline plain values, and `decode_for`, which has a key."""
     if ref.codec == _TREE:
-        return _decode_tree(ref, open_object, allow_pickle, note_part)
+        return _decode_tree(ref, open_object, allow_pickle, note_part, key)
     if not ref.is_stored:
         raise MissingObject(f"a {ref.type} was described, not stored: {ref.preview}")
     from tasklineage.storage.codecs import registry
@@ -256,6 +309,8 @@ def _decode(
         )
     meta, buffers = _content(ref, open_object)
     try:
+        if key is not None:
+            return codec.decode_for(meta, buffers, *key)
         return codec.decode(meta, buffers)
     except MemoryError:
         raise
@@ -281,6 +336,7 @@ def _decode_tree(
     open_object: Open,
     allow_pickle: bool,
     note_part: Callable[[Ref], object] | None,
+    key: tuple[Any] | None,
 ) -> Any:
     from tasklineage.storage.codecs import tree
     from tasklineage.storage.codecs.classes import find_class, find_loaded
@@ -296,9 +352,10 @@ def _decode_tree(
 
     _, buffers = _content(ref, open_object)
     try:
-        return tree.decode_tree(
-            buffers[0], decode_part, find_class if allow_pickle else find_loaded
-        )
+        find = find_class if allow_pickle else find_loaded
+        if key is not None:
+            return tree.decode_for(buffers[0], *key, decode_part, find)
+        return tree.decode_tree(buffers[0], decode_part, find)
     except TasklineageError:
         raise
     except _DAMAGE as error:

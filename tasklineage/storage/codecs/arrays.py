@@ -47,7 +47,7 @@ class ArrayCodec(Codec):
     def encode(self, value: Any) -> Encoded:
         in_fortran = value.flags.f_contiguous and not value.flags.c_contiguous
         meta = [pack_dtype(value.dtype), list(value.shape), "F" if in_fortran else "C"]
-        return Encoded(meta, [_raw(value.T if in_fortran else value)])
+        return Encoded(meta, [raw(value.T if in_fortran else value)])
 
     def decode(self, meta: Any, buffers: list[memoryview]) -> Any:
         import numpy as np
@@ -190,7 +190,7 @@ def _pack_fields(dtype: DType) -> Any:
     return [list(names), formats, offsets, dtype.itemsize, dtype.isalignedstruct, some]
 
 
-def _raw(array: Array) -> Buffer:
+def raw(array: Array) -> Buffer:
     """The elements in C order, in place where they are so in memory."""
     if array.nbytes == 0:
         return b""

@@ -76,3 +76,14 @@ class Codec(ABC):
         ValueError, TypeError, LookupError, OverflowError
             They are not what `encode` made: the object is corrupt.
         """
+
+    def decode_for(self, meta: Any, buffers: list[memoryview], key: Any) -> Any:
+        """A new value of which `[key]` is what it is of the whole one.
+
+        A codec that can read a part without the rest makes less than the whole.
+        """
+        return self.decode(meta, buffers)
+
+    def columns(self, meta: Any, buffers: list[memoryview]) -> list[Any] | None:
+        """The names of the columns; None for what has none."""
+        return None

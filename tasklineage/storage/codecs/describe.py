@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from itertools import islice
 from typing import Any
 
 from tasklineage.storage.codecs import arrays
+from tasklineage.storage.codecs.tables import LIBRARIES, shown_line, shown_table
 
 LONGEST = 120
 _MOST_ITEMS = 6
@@ -23,15 +25,25 @@ _BRACKETS: dict[type, tuple[str, str]] = {
 
 
 def type_name(kind: type) -> str:
-    """`int`, `numpy.ndarray`, `myproject.Model`."""
+    """`int`, `numpy.ndarray`, `pandas.DataFrame`, `myproject.Model`."""
     if kind.__module__ == "builtins":
         return kind.__qualname__
+    top = str(kind.__module__).partition(".")[0]
+    if top in LIBRARIES and getattr(sys.modules.get(top), kind.__qualname__, None) is kind:
+        return f"{top}.{kind.__qualname__}"
     return f"{kind.__module__}.{kind.__qualname__}"
 
 
 def preview(value: Any) -> str:
-    """A text of at most `LONGEST` characters. Runs no code of the value's class."""
-    return clipped(_shown(value, 0))
+    """A text of at most `LONGEST` characters; of a table up to five lines.
+
+    Runs no code of the value's class.
+    """
+    try:
+        text = shown_table(value, _shown)
+    except Exception:  # noqa: BLE001 - a text for people is worth no failed call
+        text = None
+    return clipped(_shown(value, 0)) if text is None else text
 
 
 def clipped(text: str) -> str:
@@ -54,9 +66,16 @@ def _shown(value: Any, level: int) -> str:
         return repr(value)
     if level > _MOST_LEVELS:
         return type_name(kind)
+    return _line(value, level) or type_name(kind)
+
+
+def _line(value: Any, level: int) -> str | None:
     from tasklineage.storage.codecs.describe_objects import shown_object  # not for plain values
 
-    return shown_object(value, level, _shown) or type_name(kind)
+    try:
+        return shown_line(value, _shown) or shown_object(value, level, _shown)
+    except Exception:  # noqa: BLE001 - as above
+        return None
 
 
 def _container(value: Any, level: int) -> str:

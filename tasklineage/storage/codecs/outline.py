@@ -10,11 +10,14 @@ from typing import Any
 
 import xxhash
 
+from tasklineage.key.digest import column_digests
 from tasklineage.storage.codecs import arrays
 from tasklineage.storage.codecs.describe import clipped, preview
+from tasklineage.storage.codecs.tables import Table, table_of
 
 BLOCK = 1 << 20
 _MOST_BLOCKS = 4096
+_MOST_COLUMNS = 1024
 _HEAD = 10
 
 Outline = dict[str, Any]
@@ -27,11 +30,14 @@ def outline(value: Any) -> Outline:
 
     Notes
     -----
-    One pass over the bytes of an array, text or bytes; constant time for anything else.
+    One pass over the bytes of an array, table, text or bytes; constant time for anything else.
     """
     kind = type(value)
     if kind is arrays.loaded("ndarray"):
         return _array(value)
+    table = table_of(value)
+    if table is not None:
+        return _table(value, table)
     if kind is str:
         return {"length": len(value), **_blocks(value.encode("utf-8", "surrogatepass"))}
     if kind in (bytes, bytearray):
@@ -50,6 +56,21 @@ def _array(value: Any) -> Outline:
     is_whole = value.flags.c_contiguous or value.flags.f_contiguous
     if is_whole and value.dtype.kind in "biufcSUmMV" and not value.dtype.hasobject:
         found |= _blocks(value.reshape(-1, order="A").view("u1"))
+    return found
+
+
+def _table(value: Any, table: Table) -> Outline:
+    """The digest of a column is that of which the digest of the table is made."""
+    found: Outline = {"shape": [table.rows], "head": preview(value)}
+    if table.is_column:
+        return found | {"dtype": clipped(str(table.dtypes[0]))}
+    found["shape"] = [table.rows, len(table.names)]
+    digests = column_digests(value) if len(table.names) <= _MOST_COLUMNS else None
+    if digests is not None:
+        found["columns"] = [
+            [name if type(name) is str else preview(name), clipped(str(dtype)), one]
+            for name, dtype, one in zip(table.names, table.dtypes, digests, strict=True)
+        ]
     return found
 
 

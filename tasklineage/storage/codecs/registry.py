@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import warnings
+from functools import cache
+from importlib import import_module
 from typing import Any
 
 from tasklineage.storage.codecs.arrays import ArrayCodec
@@ -28,6 +30,12 @@ _LEAVES: tuple[Codec, ...] = (
     TorchCodec(), JaxCodec(), SparseCodec(), ImageCodec(), FigureCodec(),
 )  # fmt: skip
 _BUILT_IN: dict[str, Codec] = {codec.name: codec for codec in (*_LEAVES, PlainCodec(), *PICKLERS)}
+_LIBRARIES: dict[str, str] = {
+    "pandas": "tasklineage.storage.codecs.pandas_frames:PandasCodec",
+    "polars": "tasklineage.storage.codecs.polars_frames:PolarsCodec",
+    "pyarrow": "tasklineage.storage.codecs.arrow:ArrowCodec",
+}
+"""The codec for the types that a library defines; its name is that of the library."""
 
 
 class _Plugins:
@@ -41,6 +49,9 @@ def codec_for(value: Any) -> Codec | None:
     for codec in _LEAVES:
         if codec.handles(value):
             return codec
+    own = _library_codec(type(value).__module__)
+    if own is not None and own.handles(value):
+        return own
     for codec in plugins():
         if codec.handles(value):
             return codec
@@ -56,6 +67,8 @@ def is_leaf(value: Any) -> bool:
 def codec_named(name: str) -> Codec | None:
     """The codec of that name; None if it is not installed here."""
     codec = _BUILT_IN.get(name)
+    if codec is None and name in _LIBRARIES:
+        codec = _library_codec(name)
     if codec is not None:
         return codec
     return next((codec for codec in plugins() if codec.name == name), None)
@@ -63,6 +76,8 @@ def codec_named(name: str) -> Codec | None:
 
 def is_built_in(codec: Codec) -> bool:
     """Whether the codec is one of this package."""
+    if codec.name in _LIBRARIES:
+        return _library_codec(codec.name) is codec
     return _BUILT_IN.get(codec.name) is codec
 
 
@@ -71,6 +86,19 @@ def plugins() -> tuple[Codec, ...]:
     if _Plugins.codecs is None:
         _Plugins.codecs = _load_plugins()
     return _Plugins.codecs
+
+
+def _library_codec(module: Any) -> Codec | None:
+    """The codec for what a module defines; the library itself is not imported."""
+    place = _LIBRARIES.get(module.partition(".")[0]) if type(module) is str else None
+    return None if place is None else _loaded(place)
+
+
+@cache
+def _loaded(place: str) -> Codec:
+    module, _, name = place.partition(":")
+    codec: Codec = getattr(import_module(module), name)()
+    return codec
 
 
 def _load_plugins() -> tuple[Codec, ...]:
@@ -84,7 +112,7 @@ def _load_plugins() -> tuple[Codec, ...]:
         except Exception as error:  # noqa: BLE001 - the code of others
             warnings.warn(f"the codec {entry.value} cannot be loaded: {error}", stacklevel=2)
             continue
-        if isinstance(codec, Codec) and codec.name not in _BUILT_IN:
+        if isinstance(codec, Codec) and codec.name not in (*_BUILT_IN, *_LIBRARIES):
             found.append(codec)
         else:
             warnings.warn(f"{entry.value} is no codec with a name of its own", stacklevel=2)

@@ -40,6 +40,8 @@ MOST_MEASURED = 1000
 
 _KINDS: tuple[type, ...] = (list, tuple, dict, set, frozenset)
 _FROZEN = (1, 4)
+_SEQUENCES = (0, 1)
+_NAMES = frozenset({str, int, bool, type(None)})
 _OBJECT = 5
 _CODES = {kind: code for code, kind in enumerate(_KINDS)}
 _ITSELF = FLAT - {str, bytes}
@@ -77,6 +79,37 @@ def decode_tree(skeleton: memoryview, decode_part: Callable[[Ref], Any], find: F
     """
     rows, refs, forms = _unpack(skeleton)
     return _Reader(rows, refs, [maker(form, find) for form in forms], decode_part).value()
+
+
+def decode_for(
+    skeleton: memoryview, key: Any, decode_part: Callable[[Ref], Any], find: FindClass
+) -> Any:
+    """Something of which `[key]` is what it is of the value; no more is decoded than that takes.
+
+    Raises
+    ------
+    As `decode_tree`.
+    """
+    rows, refs, forms = _unpack(skeleton)
+    return _Reader(rows, refs, [maker(form, find) for form in forms], decode_part).holder(key)
+
+
+def named_parts(skeleton: memoryview) -> dict[str, Ref]:
+    """Where the parts are, by their paths: `['X']`, `[0].weights`.
+
+    Elements of sets, and what is in the keys of a dict, have none.
+    """
+    rows, refs, forms = _unpack(skeleton)
+    found: dict[str, Ref] = {}
+    pending, seen = [("", 0)], {0}
+    for path, at in pending:
+        for step, item in _steps(rows[at], forms):
+            if type(item) is _PartAt:
+                found.setdefault(path + step, refs[item])
+            elif type(item) is _NodeAt and item not in seen:
+                seen.add(item)
+                pending.append((path + step, item))
+    return found
 
 
 def children(skeleton: memoryview | bytes) -> tuple[bytes, ...]:
@@ -188,9 +221,41 @@ class _Reader:
         self._measures: dict[int, _Measure] = {}
 
     def value(self) -> Any:
+        self._build(range(len(self._rows)))
+        return self._built[0]
+
+    def holder(self, key: Any) -> Any:
+        """A list, tuple or dict that has at least the item of that key, if there is one."""
+        kind, *items = self._rows[0]
+        if kind in _SEQUENCES and type(key) is int:
+            return {key: self._only(items[key])} if -len(items) <= key < len(items) else ()
+        if kind != _CODES[dict] or not _is_hashable(key):
+            return self.value()
+        self._build(self._reached(items[::2]))
+        place = dict(zip(self._hashed(items[::2]), items[1::2], strict=True))
+        return {key: self._only(place[key])} if key in place else {}
+
+    def _only(self, item: Any) -> Any:
+        """The value of an element; nothing else is made but what it needs."""
+        self._build(self._reached([item]))
+        return self._resolve(item)
+
+    def _reached(self, items: Iterable[Any]) -> Iterable[int]:
+        """The nodes that some elements need, but for those that have been made."""
+        pending, found = list(items), set[int]()
+        while pending:
+            item = pending.pop()
+            if type(item) is _NodeAt and item not in found and item not in self._built:
+                found.add(item)
+                pending += self._rows[item]
+        return sorted(found)
+
+    def _build(self, places: Iterable[int]) -> None:
+        """Make these nodes; whatever they hold is among them."""
         frozen: list[int] = []
         mutable: list[int] = []
-        for at, row in enumerate(self._rows):
+        for at in places:
+            row = self._rows[at]
             if self._is_frozen(row):
                 frozen.append(at)
                 continue
@@ -201,7 +266,6 @@ class _Reader:
             self._freeze(at)
         for at in mutable:
             self._fill(self._built[at], self._rows[at])
-        return self._built[0]
 
     def _is_frozen(self, row: list[Any]) -> bool:
         """Whether a node cannot be filled later."""
@@ -298,6 +362,31 @@ class _Reader:
         if item not in self._parts:
             self._parts[item] = self._decode_part(self._refs[item])
         return self._parts[item]
+
+
+def _steps(row: list[Any], forms: Sequence[Any]) -> Iterable[tuple[str, Any]]:
+    """The elements of a node, each with what leads to it."""
+    kind, *items = row
+    if kind in _SEQUENCES:
+        return ((f"[{at}]", item) for at, item in enumerate(items))
+    if kind == _CODES[dict]:
+        pairs = zip(items[::2], items[1::2], strict=True)
+        return ((f"[{key!r}]", item) for key, item in pairs if type(key) in _NAMES)
+    if kind == _OBJECT:
+        form, *held = items
+        names: Iterable[Any] = chain.from_iterable(
+            part for part in forms[form][1:] if type(part) is list
+        )
+        return ((f".{name}", item) for name, item in zip(names, held, strict=False))
+    return ()
+
+
+def _is_hashable(key: Any) -> bool:
+    try:
+        hash(key)
+    except TypeError:
+        return False
+    return True
 
 
 def _reference(code: int, number: int) -> Any:
