@@ -321,6 +321,21 @@ def test_an_interrupted_map_keeps_what_was_finished(tmp_path: Path) -> None:
         assert counts() == (40, finished)
 
 
+def test_a_figure_is_shown_also_where_it_comes_from_a_memo(tmp_path: Path) -> None:
+    draw = "figure, axes = plt.subplots()\n    axes.plot([n, 2])\n    plt.close(figure)"
+    cells = (
+        IMPORTS + "\nimport matplotlib.pyplot as plt",
+        f"@task\ndef chart(n):\n    {draw}\n    return figure",
+        "chart(1)",
+        "tl.calls(task='chart')[0].output",
+    )
+    for executed in (1, 0):
+        *_, figure, artifact = run_all(tmp_path, *cells)
+        assert counts() == (executed, 1 - executed)
+        assert "image/png" in figure.displays[0]
+        assert "data:image/png;base64," in artifact.displays[0]["text/html"]
+
+
 def test_runs_calls_values_and_maps_show_themselves(tmp_path: Path) -> None:
     body = "if n == 2:\n        raise ValueError('<b>two</b>')\n    return [n] * 3"
     cells = (

@@ -7,6 +7,8 @@ itself comes back, to be changed and drawn again.
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import io
 import sys
 from typing import Any
@@ -35,10 +37,21 @@ class FigureCodec(Codec):
         return Encoded(None, [_png(value), svg, *_PICKLE.encode(value).buffers])
 
     def decode(self, meta: Any, buffers: list[memoryview]) -> Any:
+        _prepare_notebook()
         return _PICKLE.decode(meta, buffers[2:])
 
     def pictures(self, meta: Any, buffers: list[memoryview]) -> dict[str, bytes]:
         return {"image/png": bytes(buffers[0]), "image/svg+xml": bytes(buffers[1])}
+
+
+def _prepare_notebook() -> None:
+    """Load what shows figures under a cell, as drawing one does: after a hit nothing was drawn.
+
+    It looks itself whether it is the backend in use.
+    """
+    if "ipykernel" in sys.modules:
+        with contextlib.suppress(ImportError):
+            importlib.import_module("matplotlib_inline.backend_inline")
 
 
 def _png(figure: Any) -> bytes:
