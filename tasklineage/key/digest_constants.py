@@ -11,6 +11,8 @@ from tasklineage.key.digest_tokens import SIMPLE
 
 _IMMUTABLE = {
     "builtins": {"complex", "range", "ellipsis", "NotImplementedType"},
+    "_collections": {"_tuplegetter"},
+    "collections": {"_tuplegetter"},
     "datetime": {"date", "datetime", "time", "timedelta", "timezone"},
     "decimal": {"Decimal"},
     "fractions": {"Fraction"},

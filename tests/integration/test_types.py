@@ -182,6 +182,30 @@ def test_equal_content_has_equal_digests_in_stores_apart(program: Path, tmp_path
     assert first == second
 
 
+def test_a_stored_figure_is_shown_without_being_unpickled(tmp_path: Path) -> None:
+    matplotlib = pytest.importorskip("matplotlib.figure")
+
+    @task
+    def draw(n: int) -> Any:
+        made = matplotlib.Figure()
+        made.subplots().plot(range(n))
+        return made
+
+    with tl.run(store=tmp_path / "store") as run:
+        draw(3)
+    store = tl.open_store(tmp_path / "store", allow_pickle=False)
+    (call,) = tl.calls(run=run.id, store=store)
+    artifact = call.output
+    assert artifact is not None
+    assert artifact.type == "matplotlib.figure.Figure (pickle)"
+    assert (artifact.picture() or b"").startswith(b"\x89PNG")
+    assert b"<svg" in (artifact.picture("svg") or b"")
+    assert artifact.picture("gif") is None
+    assert 'src="data:image/png;base64,' in artifact._repr_html_()
+    with pytest.raises(tl.UnsafeFormat):
+        _ = artifact.value
+
+
 # -- errors ----------------------------------------------------------------------------------------
 
 

@@ -979,3 +979,8 @@ def test_what_was_met_is_forgotten_in_time(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(digest_walk, "_REMEMBERED", 3)
     value = [[Plain(x=i), [Plain(y=[i, [i]])]] for i in range(5)] * 2
     assert digest(value) == digest_graph.digest(value, "value", lambda thing: None)
+
+
+def test_the_fields_of_a_namedtuple_are_constants() -> None:
+    fields = collections.namedtuple("Named", "a b")
+    assert is_immutable(fields.a)
