@@ -211,8 +211,15 @@ class Task(TaskLike, Generic[P, R]):
 
     def plan(self) -> Plan:
         """What follows from the code version in force: made anew when that changes (HOT)."""
+        plan, closure = self._plan, self.closure
+        if (
+            plan is not None
+            and closure is plan.code.closure
+            and closure.version() is plan.code
+            and plan.epoch is epoch()
+        ):
+            return plan
         code = code_version(self)
-        plan = self._plan
         if plan is None or plan.code is not code or plan.epoch is not epoch():
             self.binding = binding_of(self.__wrapped__)
             plan = self._plan = Plan(self, code)
