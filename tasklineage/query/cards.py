@@ -17,6 +17,7 @@ from tasklineage.query.cells import (
     run_cells,
 )
 from tasklineage.query.render import (
+    html_block,
     html_faint,
     html_folded,
     html_heading,
@@ -83,8 +84,8 @@ def artifact_card(artifact: Artifact) -> str:
     producers = artifact.producers[:2]
     made = [f"{call.task} ({call.id})" for call in producers[:1]] + ["…"] * (len(producers) > 1)
     heading = html_heading(artifact.type, html_faint(cells["size"]))
-    pairs = {"value": cells["preview"], "digest": artifact.digest, "made by": " ".join(made)}
-    return _card(heading + html_pairs("", pairs))
+    pairs = {"digest": artifact.digest, "made by": " ".join(made)}
+    return _card(heading + html_block(artifact.preview) + html_pairs("", pairs))
 
 
 def _values(inputs: Mapping[str, Artifact], output: Artifact | None) -> str:

@@ -137,8 +137,13 @@ def html_folded(title: str, text: str) -> str:
     shown = text if len(text) <= _LONGEST else f"…{text[-_LONGEST:]}"
     return (
         f'<details style="margin:2px 8px"><summary style="{_FAINT}">{html.escape(title)}</summary>'
-        f'<pre style="margin:2px 8px;white-space:pre-wrap">{html.escape(shown)}</pre></details>'
+        f"{html_block(shown)}</details>"
     )
+
+
+def html_block(text: str) -> str:
+    """A text with the lines that it has."""
+    return f'<pre style="margin:2px 8px;white-space:pre-wrap">{html.escape(text)}</pre>'
 
 
 def _cell(name: str, text: str, aligned: str = "") -> str:

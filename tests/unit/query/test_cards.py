@@ -118,6 +118,13 @@ def test_a_record_that_cannot_be_read_spoils_no_table(
     assert "lr" not in text
 
 
+def test_a_preview_keeps_its_lines(writer: Any, store: Store, monkeypatch: Any) -> None:
+    output = call_of(store, writer.call(writer.run(), result=1)).output
+    assert output is not None
+    monkeypatch.setattr(type(output), "preview", "3 rows\na b\n<1> 2")
+    assert "3 rows\na b\n<1> 2" in read(output._repr_html_()).text
+
+
 def test_a_long_text_is_shown_from_its_end(writer: Any, store: Store) -> None:
     made = writer.call(writer.run(), stdout="x" * 100_000 + "the end")
     page = call_of(store, made)._repr_html_()
