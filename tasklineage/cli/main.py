@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from typer.main import get_command
 
-from tasklineage.cli import dump, execute, lineage, reading, rerunning
+from tasklineage.cli import dump, environment, execute, lineage, reading, rerunning
 
 app = typer.Typer(
     name="tasklineage",
@@ -27,6 +27,7 @@ app.command("whence")(lineage.whence)
 app.command("lineage")(lineage.lineage)
 app.command("graph")(lineage.graph)
 app.command("dump")(dump.dump)
+app.command("env")(environment.env)
 app.command("rerun", context_settings=execute.SETTINGS)(rerunning.rerun)
 
 

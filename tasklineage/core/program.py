@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sys
 from pathlib import Path
@@ -61,23 +60,10 @@ def _notebook_name(names: dict[str, Any]) -> str:
 
 def git_commit() -> str:
     """The commit that the working directory's repository is at, read from its files."""
-    here = Path.cwd()
-    for folder in (here, *here.parents):
-        head = folder / ".git" / "HEAD"
-        with contextlib.suppress(OSError):
-            text = head.read_text().strip()
-            return _resolve_head(folder / ".git", text)
-    return ""
+    from tasklineage.core.repository import find_repository
 
-
-def _resolve_head(git: Path, head: str) -> str:
-    if not head.startswith("ref: "):
-        return head
-    ref = head.removeprefix("ref: ")
-    with contextlib.suppress(OSError):
-        return (git / ref).read_text().strip()
-    with contextlib.suppress(OSError):
-        for line in (git / "packed-refs").read_text().splitlines():
-            if line.endswith(" " + ref):
-                return line.split(" ", 1)[0]
-    return ""
+    try:
+        repository = find_repository(Path.cwd())
+    except OSError:
+        return ""
+    return "" if repository is None else repository.head()

@@ -16,6 +16,7 @@ from tasklineage.core.failure import described
 from tasklineage.core.frame import Frame, current
 from tasklineage.core.origins import Origins
 from tasklineage.core.program import git_commit, program_name, working_folder
+from tasklineage.core.surroundings import Surroundings
 from tasklineage.errors import ConfigError, StoreError, UnhashableArgument
 from tasklineage.key.digest import digest
 from tasklineage.query.slot import Slot
@@ -70,6 +71,7 @@ class RunState:
         self.frame = Frame(self, parent=around)
         self._pid = os.getpid()
         self._warned: set[str] = set()
+        self._surroundings = Surroundings(self.id, store)
         if parent is not None and parent.refresh:
             self._inherit_refresh(parent)
 
@@ -116,11 +118,13 @@ class RunState:
                 cwd=working_folder(),
             )
         )
+        self._surroundings.start()
 
     def end(self, error: BaseException | None = None, status: str | None = None) -> None:
         """Record how the run ended; in a forked child, leave that to its parent process."""
         if os.getpid() != self._pid:
             return
+        self._surroundings.finish()
         interrupted = isinstance(error, KeyboardInterrupt)
         failed = error is not None and not _is_clean_exit(error)
         outcome = "interrupted" if interrupted else "failed" if failed else "done"

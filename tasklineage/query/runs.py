@@ -13,9 +13,11 @@ from tasklineage.query.artifacts import Artifact, Values
 from tasklineage.query.calls import Call, CallError
 from tasklineage.query.cards import run_card
 from tasklineage.query.cells import call_row
+from tasklineage.query.environments import Environment, read_environment
 from tasklineage.query.ids import moment
 from tasklineage.query.listing import Listing, paged
-from tasklineage.storage.records import RUNNING, Ref, RunBegin, RunEnd, RunTags
+from tasklineage.query.slot import Slot
+from tasklineage.storage.records import RUNNING, Ref, RunBegin, RunEnd, RunEnvironment, RunTags
 
 if TYPE_CHECKING:
     from tasklineage.query.lineage import Lineage
@@ -176,6 +178,22 @@ class Run:
     def platform(self) -> str:
         """The kind of system: `linux`."""
         return self._recorded().platform
+
+    @property
+    def environment(self) -> Environment | None:
+        """What it executed in; None where that was not recorded (the run was killed at once).
+
+        Raises
+        ------
+        MissingObject, CorruptObject
+            What was stored of it is gone, or is not what was written.
+        """
+        Slot.await_environment(self._id)
+        for location in self._store.catalog.environments(self._id):
+            record = self._store.journal.read(location)
+            if isinstance(record, RunEnvironment) and record.run == self._id:
+                return read_environment(self._store, record)
+        return None
 
     @property
     def error(self) -> CallError | None:

@@ -11,3 +11,5 @@ class Slot:
 
     rerun: ClassVar[Callable[..., Any]]
     """`rerun(call, record, overrides)`: see `Call.rerun`."""
+    await_environment: ClassVar[Callable[[bytes], None]]
+    """Wait until the environment of a run that goes on in this process is recorded."""

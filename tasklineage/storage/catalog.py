@@ -289,6 +289,10 @@ class Catalog:
             beyond, lambda tables: selections.located(tables, "versions", digest)
         )
 
+    def environments(self, run: bytes) -> list[Location]:
+        """Where records of this run's environment stand."""
+        return self._upkeep.ask(lambda tables: selections.located(tables, "environments", run))
+
     def stored(self, digest: bytes, beyond: Offsets) -> Ref | None:
         """Where the value of that Digest is stored in an object, as some record says."""
         for location in self._upkeep.ask_covering(

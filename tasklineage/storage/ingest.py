@@ -24,6 +24,7 @@ from tasklineage.storage.records import (
     Hit,
     RunBegin,
     RunEnd,
+    RunEnvironment,
     RunTags,
     Versions,
     decode,
@@ -67,6 +68,7 @@ class Rows:
         self.codes: list[Row] = []
         self.versions: list[Row] = []
         self.forgotten: list[Row] = []
+        self.environments: list[Row] = []
         self._adders: dict[int, Callable[[bytes, Place], None]] = {
             KIND_OF[RunBegin]: self._run_begin,
             KIND_OF[RunEnd]: self._run_end,
@@ -77,6 +79,7 @@ class Rows:
             KIND_OF[Code]: self._code,
             KIND_OF[Versions]: self._versions,
             KIND_OF[Forget]: self._forget,
+            KIND_OF[RunEnvironment]: self._environment,
         }
 
     def add(self, segment: int, frames: Iterable[tuple[int, int, int, bytes]]) -> None:
@@ -196,6 +199,10 @@ class Rows:
     def _versions(self, payload: bytes, place: Place) -> None:
         versions: Versions = decode(KIND_OF[Versions], payload)
         self.versions.append((versions.digest, *place))
+
+    def _environment(self, payload: bytes, place: Place) -> None:
+        found: RunEnvironment = decode(KIND_OF[RunEnvironment], payload)
+        self.environments.append((found.run, *place))
 
     def _forget(self, payload: bytes, place: Place) -> None:
         forget: Forget = decode(KIND_OF[Forget], payload)

@@ -151,6 +151,22 @@ class RunTags(NamedTuple):
     at: float
 
 
+class RunEnvironment(NamedTuple):
+    """What a run executes in. It is found and recorded a moment after the run has begun."""
+
+    run: bytes
+    environment: tuple[Any, ...]
+    """The fields of a `Ref` to a JSON text: interpreter, machine, distributions. Always an object,
+    so that equal ones are stored once."""
+    commit: str = ""
+    changed: tuple[str, ...] = ()
+    diff: tuple[Any, ...] | None = None
+    """The fields of a `Ref` to an object: the text of the differences from the commit."""
+    untracked: tuple[str, ...] = ()
+    note: str = ""
+    """What could not be read, or was cut off."""
+
+
 class CallBegin(NamedTuple):
     """A call is about to execute. Without a `CallEnd`, and its writer gone, it reads `lost`."""
 
@@ -250,12 +266,13 @@ class Forget(NamedTuple):
 
 Record = (
     RunBegin | RunEnd | RunTags | CallBegin | CallEnd | Hit | Code | Versions | Forget
+    | RunEnvironment
 )  # fmt: skip
 R = TypeVar("R")
 
 KINDS: dict[int, type[Any]] = {
     1: RunBegin, 2: RunEnd, 3: RunTags, 4: CallBegin, 5: CallEnd, 6: Hit, 7: Code, 8: Versions,
-    9: Forget,
+    9: Forget, 10: RunEnvironment,
 }  # fmt: skip
 KIND_OF: dict[type[Any], int] = {record: kind for kind, record in KINDS.items()}
 

@@ -234,6 +234,6 @@ def _run_row(tables: Tables, row: tuple[Any, ...]) -> RunRow:
 
 
 def located(tables: Tables, table: str, digest: bytes) -> list[Location]:
-    """Where the records of that digest stand; `table` is `codes` or `versions`."""
+    """Where records of that digest stand: `codes`, `versions`; of that run: `environments`."""
     query = f"SELECT segment, offset, length FROM {table} WHERE digest = ?"
     return [tables.location(*row) for row in tables.all(query, (digest,))]

@@ -245,6 +245,16 @@ class Store:
         """The contents of the Files and Dirs that are stored here."""
         return self._values.contents()
 
+    def put_object(self, text: str, digest: bytes) -> Ref:
+        """Where the text is stored now: always in an object, so that equal ones share it.
+
+        Raises
+        ------
+        StoreError
+            It could not be written; `errno` says why.
+        """
+        return self._values.put_object(text, digest)
+
     def describe(self, value: Any, digest: bytes, *, keep: bool = False) -> Ref:
         """The value inline if it is small; where it is, if it is stored; else what it looks like.
 

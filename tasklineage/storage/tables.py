@@ -17,7 +17,7 @@ from tasklineage.storage.ingest import Row, Rows, as_sql, from_sql
 if TYPE_CHECKING:
     import sqlite3
 
-VERSION = 2
+VERSION = 3
 """Goes up with any change of the schema, or of what the rows mean; other versions are made anew."""
 CHUNK = 20_000
 """Frames whose rows are in memory at once."""
@@ -63,6 +63,9 @@ CREATE TABLE codes (
     digest BLOB, segment INT, offset INT, length INT,
     PRIMARY KEY (digest, segment, offset)) WITHOUT ROWID;
 CREATE TABLE versions (
+    digest BLOB, segment INT, offset INT, length INT,
+    PRIMARY KEY (digest, segment, offset)) WITHOUT ROWID;
+CREATE TABLE environments (
     digest BLOB, segment INT, offset INT, length INT,
     PRIMARY KEY (digest, segment, offset)) WITHOUT ROWID;
 """
@@ -209,6 +212,7 @@ class Tables:
         self._add("forgotten", rows.forgotten, _LATEST_FORGET)
         self._add("codes", rows.codes)
         self._add("versions", rows.versions)
+        self._add("environments", rows.environments)
 
     def _add(self, table: str, rows: list[Row], conflict: str = "") -> None:
         """Insert the rows, many at a time: a statement costs as much as the row it inserts."""

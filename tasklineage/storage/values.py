@@ -30,6 +30,7 @@ from tasklineage.storage.codecs import (
     refs_inside,
 )
 from tasklineage.storage.codecs.describe import preview, type_name
+from tasklineage.storage.codecs.encoder import Encoder
 from tasklineage.storage.codecs.plain import PLAIN
 from tasklineage.storage.codecs.tables import size_of
 from tasklineage.storage.object_layout import Buffer, Chunked, Header
@@ -105,6 +106,15 @@ class Values:
         if ref.oid is not None:
             self.note(ref)
             self._suspect.discard(digest)
+        return ref
+
+    def put_object(self, text: str, digest: bytes) -> Ref:
+        """As `put`, of a text that stays in no record, however short it is."""
+        ref = self._stored.get(digest)
+        if ref is None or ref.oid is None or not self._is_there(ref):
+            ref = Encoder(self._objects.put, 0, None, None, "text").ref(text, digest)
+            self.note(ref)
+        self._flush(ref)
         return ref
 
     def keep(self, value: Any, digest: bytes) -> Ref:

@@ -1,0 +1,80 @@
+"""The environment of a run, as it was recorded."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from tasklineage.storage.records import Ref, RunEnvironment
+
+if TYPE_CHECKING:
+    from tasklineage.storage.store import Store
+
+
+class Environment(NamedTuple):
+    """What a run executed in."""
+
+    python: str
+    """The version of Python."""
+    implementation: str
+    executable: str
+    platform: str
+    """Name and release of the system."""
+    machine: str
+    cpus: int | None
+    distributions: tuple[tuple[str, str, str], ...]
+    """Name and version of each that was installed, and its URL if it was not from an index."""
+    commit: str
+    """The Git commit of the working directory; empty outside a repository."""
+    changed: tuple[str, ...]
+    """Files that were not as they were committed."""
+    diff: str
+    """How they differed, as `git diff HEAD` shows it; 1 MiB at most."""
+    untracked: tuple[str, ...]
+    """Files that Git neither knew nor ignored; 200 at most."""
+    note: str
+    """What of the repository could not be read, or was cut off."""
+
+    @property
+    def dirty(self) -> bool:
+        """Whether files were not as they were committed."""
+        return bool(self.changed)
+
+    @property
+    def requirements(self) -> list[str]:
+        """A line for each distribution, as pip takes it; a comment for one of a local folder."""
+        return [_requirement(*found) for found in self.distributions]
+
+
+def read_environment(store: Store, record: RunEnvironment) -> Environment:
+    """The environment that the record stands for.
+
+    Raises
+    ------
+    MissingObject, CorruptObject
+        One of its objects is gone, or is not what was written.
+    """
+    said: dict[str, Any] = json.loads(store.get(Ref(*record.environment)))
+    return Environment(
+        python=said["python"],
+        implementation=said["implementation"],
+        executable=said["executable"],
+        platform=said["platform"],
+        machine=said["machine"],
+        cpus=said["cpus"],
+        distributions=tuple((name, version, url) for name, version, url in said["distributions"]),
+        commit=record.commit,
+        changed=record.changed,
+        diff="" if record.diff is None else store.get(Ref(*record.diff)),
+        untracked=record.untracked,
+        note=record.note,
+    )
+
+
+def _requirement(name: str, version: str, url: str) -> str:
+    if not url:
+        return f"{name}=={version}"
+    kind, _, place = url.rpartition(" ")
+    if place.startswith("file:"):
+        return f"# {name}=={version} ({kind or 'from'} {place})"
+    return f"{name} @ {place}"
