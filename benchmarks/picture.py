@@ -96,12 +96,12 @@ def _style() -> str:
     dark = "".join(f".{one}{{fill:{COLOURS[one][1]};stroke:{COLOURS[one][1]}}}" for one in COLOURS)
     return (
         "text{font:11px system-ui,-apple-system,'Segoe UI',Helvetica,Arial,sans-serif;"
-        "fill:#1f2328;stroke:#ffffff;stroke-width:3;paint-order:stroke}.title{font-weight:600;font-size:12px}.quiet{fill:#59636e}"
+        "fill:#1f2328;stroke:none}.title{font-weight:600;font-size:12px}.quiet{fill:#59636e}"
         ".ground{fill:#ffffff}.grid{stroke:#d1d9e0;stroke-width:1;fill:none}"
         ".budget{stroke:#1f2328;stroke-width:1.5;stroke-dasharray:3 2}"
         ".bar{stroke:none}.curve{fill:none;stroke-width:2}"
         f"{light}.curve{{fill:none}}.bar{{stroke:none}}"
-        "@media (prefers-color-scheme:dark){text{fill:#e6edf3;stroke:#0d1117}.quiet{fill:#9198a1}"
+        "@media (prefers-color-scheme:dark){text{fill:#e6edf3}.quiet{fill:#9198a1}"
         ".ground{fill:#0d1117}.grid{stroke:#30363d}.budget{stroke:#e6edf3}"
         f"{dark}.curve{{fill:none}}.bar{{stroke:none}}}}"
     )
@@ -162,7 +162,11 @@ def _bars(panel: Panel) -> str:
             f'<rect class="{bar.library} bar" x="{LABEL}" y="{y}" '
             f'width="{max(1.5, end - LABEL):.1f}" height="{BAR - 4}"/>'
         )
-        texts.append(f'<text x="{end + 5:.1f}" y="{y + 9}"{weight}>{escape(bar.text)}</text>')
+        texts.append(
+            f'<rect class="ground" x="{end + 2:.1f}" y="{y}" width="{6 * len(bar.text) + 8}" '
+            f'height="{BAR - 3}"/>'
+            f'<text x="{end + 5:.1f}" y="{y + 9}"{weight}>{escape(bar.text)}</text>'
+        )
     if panel.budget is not None:
         x = scale.place(panel.budget)
         parts.append(f'<path class="budget" d="M{x:.1f} {TITLE - 12}V{bottom}"/>')
@@ -192,7 +196,7 @@ def _growth(page: Page, label: str) -> str | None:
         y = costs.place(decade)
         parts.append(
             f'<path class="grid" d="M46 {y:.1f}H{width}"/>'
-            f'<text class="quiet" x="40" y="{y + 4:.1f}" text-anchor="end">{decade:,.5g}</text>'
+            f'<text class="quiet" x="40" y="{y + 4:.1f}" text-anchor="end">{decade:,.7g}</text>'
         )
     for decade in counts.decades:
         x = counts.place(decade)
@@ -200,6 +204,7 @@ def _growth(page: Page, label: str) -> str | None:
             f'<path class="grid" d="M{x:.1f} 40V{CHART - 40}"/><text class="quiet" x="{x:.1f}" '
             f'y="{CHART - 24}" text-anchor="middle">{decade:,.0f}</text>'
         )
+    ends: list[tuple[float, float, str]] = []
     for library, curve in curves.items():
         points = [(counts.place(size), costs.place(cost)) for size, cost in curve]
         path = "L".join(f"{x:.1f} {y:.1f}" for x, y in points)
@@ -208,9 +213,18 @@ def _growth(page: Page, label: str) -> str | None:
         parts += [
             f'<circle class="{library}" cx="{x:.1f}" cy="{y:.1f}" r="2.5"/>' for x, y in points
         ]
-        x, y = points[-1]
+        ends.append((*points[-1], library))
+    for x, y, library in _apart(ends):
         parts.append(f'<text x="{x + 7:.1f}" y="{y + 4:.1f}">{library}</text>')
     return "".join(parts)
+
+
+def _apart(ends: Sequence[tuple[float, float, str]]) -> Iterator[tuple[float, float, str]]:
+    """The same places, those that are one above the other moved apart."""
+    last: dict[float, float] = {}
+    for x, y, library in sorted(ends, key=lambda end: end[1]):
+        last[x] = max(y, last.get(x, -math.inf) + 11)
+        yield x, last[x], library
 
 
 class _Scale:
