@@ -92,7 +92,15 @@ def columns(value: Any) -> list[Parts] | None:
     pandas: Any = sys.modules.get("pandas")
     if pandas is None or not isinstance(value, pandas.DataFrame):
         return None
-    return [_column(column) for _name, column in value.items()]
+    return [_values(array) for array in column_arrays(value)]
+
+
+def column_arrays(frame: Any) -> list[Any]:
+    """The array of each column of a DataFrame."""
+    try:
+        return [column.array for _name, column in frame.items()]
+    except KeyError:  # pandas 2 does not find a column by the name `NA`
+        return [frame.iloc[:, at].array for at in range(frame.shape[1])]
 
 
 def text_sizes(texts: Any, missing: Any) -> Any:

@@ -402,11 +402,11 @@ def same(left: Any, right: Any) -> bool:
 def _same_frames(left: Any, right: Any) -> bool:
     if left.shape != right.shape or left.flags != right.flags or left.attrs != right.attrs:
         return False
-    columns = zip(left.items(), right.items(), strict=True)
+    columns = ((left.iloc[:, at], right.iloc[:, at]) for at in range(left.shape[1]))
     return (
         _same_indexes(left.index, right.index)
         and _same_indexes(left.columns, right.columns)
-        and all(_same_series(a[1], b[1]) for a, b in columns)
+        and all(_same_series(*pair) for pair in columns)
     )
 
 

@@ -191,6 +191,14 @@ assert_type(store, tl.Store)
 assert_type(tl.current_run(), tl.Run | None)
 assert_type(tl.latest("churn", status="done"), tl.Run | None)
 assert_type(tl.get("01"), tl.Run | tl.Call | tl.Artifact)
+
+
+def parts_of_values(artifact: tl.Artifact) -> None:
+    assert_type(artifact["price"], Any)
+    assert_type(artifact.columns, list[Any] | None)
+    assert_type(artifact.parts, dict[str, tl.Artifact])
+
+
 for found in tl.runs(name="churn", tag=("exp",), limit=10, store=store):
     assert_type(found, tl.Run)
     assert_type(found.started, datetime)

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from importlib import import_module
 from typing import Any
 
+from tasklineage.key.digest_frames import column_arrays
 from tasklineage.storage.codecs import arrays
 from tasklineage.storage.codecs.base import Codec, Encoded
 from tasklineage.storage.codecs.pandas_columns import (
@@ -112,8 +113,8 @@ def _described(value: Any, writer: Writer) -> list[Any]:
         name, index = packed_name(value.name), writer.index(value.index)
         return [kind, name, index, len(value), writer.array(value.array), *rest]
     columns, index = writer.index(value.columns), writer.index(value.index)
-    arrays_of = [column.array for _name, column in value.items()]
-    return [kind, columns, index, len(value), list(_runs(arrays_of, writer)), *rest]
+    runs = list(_runs(column_arrays(value), writer))
+    return [kind, columns, index, len(value), runs, *rest]
 
 
 def _attributes(attributes: Any) -> bytes | None:

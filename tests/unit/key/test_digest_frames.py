@@ -205,6 +205,11 @@ def test_extension_columns_of_pandas_count_by_content() -> None:
         assert digest(value.copy()) == digest(value)
 
 
+def test_a_frame_with_a_column_named_na_has_a_digest() -> None:
+    frame = pd.DataFrame([[1, 2]], columns=pd.Index([pd.NA, "a"], dtype=object))
+    assert digest(frame) == digest(frame.copy()) != digest(frame.iloc[:, ::-1])
+
+
 def test_zones_that_have_one_name_and_another_time_differ() -> None:
     times = pd.Series(np.array([0, 1], "M8[ns]"))
     zones = [dt.timezone(dt.timedelta(hours=h), "X") for h in (1, 2)]
