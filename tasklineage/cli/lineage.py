@@ -14,7 +14,7 @@ import typer
 from tasklineage.cli import output
 from tasklineage.cli.failures import guarded
 from tasklineage.cli.reading import JsonOption, StoreOption, opened
-from tasklineage.errors import ConfigError
+from tasklineage.errors import ConfigError, CorruptObject, MissingObject
 from tasklineage.query import history
 from tasklineage.query.artifacts import Artifact
 from tasklineage.query.calls import Call
@@ -209,12 +209,24 @@ def _inputs(call: Call, found: Lineage) -> dict[str, str]:
 
 
 def _environment(run: Run) -> dict[str, str]:
-    """What the run was begun with."""
-    return {
+    """What the run was begun with, and what it executed in, as far as that was recorded."""
+    try:
+        found = run.environment
+    except (MissingObject, CorruptObject):
+        found = None
+    shown = {
         "user": f"{run.user}@{run.host}",
         "python": f"{run.python} on {run.platform}",
         "commit": f"{run.commit}{' and changes' if run.is_dirty else ''}" if run.commit else "",
         "command": one_line(" ".join(run.argv), 200),
+    }
+    if found is None:
+        return shown
+    changed = f", changed: {', '.join(found.changed)}" if found.dirty else ""
+    return shown | {
+        "python": f"{found.python} ({found.implementation}) on {found.platform}, {found.machine}",
+        "commit": one_line(f"{found.commit}{changed}", 200),
+        "installed": f"{len(found.distributions)} distributions: tasklineage env {run.id}",
     }
 
 

@@ -158,7 +158,7 @@ def test_a_figure_tells_where_it_came_from_in_a_new_process(tmp_path: Path, isol
     ).stdout  # fmt: skip
     for expected in (
         ".draw  done", "paper", "colour   str: 'red'", "axes.plot(heights, color=colour)",
-        "draw.py", "squares(n=30)", platform.python_version(),
+        "draw.py", "squares(n=30)", "distributions: tasklineage env ", platform.python_version(),
     ):  # fmt: skip
         assert expected in printed, printed
 
