@@ -69,6 +69,9 @@ def test_every_installed_distribution_is_there_with_its_version() -> None:
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "site"
     folder.mkdir()
+    with tl.run() as run:  # what is imported on the way must be found
+        pass
+    assert run.environment is not None
     monkeypatch.setattr(sys, "path", [str(folder)])
     return folder
 
