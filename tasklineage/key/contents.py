@@ -73,6 +73,9 @@ def class_parts(cls: type, namespace: dict[str, Any], *, annotations: bool) -> I
     is_dataclass = "__dataclass_fields__" in namespace
     if is_dataclass:
         yield from _fields(namespace)
+    if "_field_defaults" in namespace and issubclass(cls, tuple):
+        yield "_field_defaults", tuple(namespace["_field_defaults"].items())
+        skipped = skipped | {"_field_defaults"}
     yield from _pydantic_decorators(namespace.get("__pydantic_decorators__"))
     generated = {n for n, v in namespace.items() if _is_generated(v, is_dataclass=is_dataclass)}
     skipped = skipped | generated

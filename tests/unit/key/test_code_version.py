@@ -15,7 +15,7 @@ import weakref
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -614,3 +614,33 @@ def test_a_class_that_holds_itself_is_no_endless_walk(project: Project) -> None:
         "@task\ndef run(x): return A, LOOP"
     )
     assert code_version(main.run).digest == code_version(main.run).digest
+
+
+class Defaulted(NamedTuple):
+    """A namedtuple with a default."""
+
+    a: int
+    b: int = 1
+
+
+def makes_a_tuple(a: int) -> Defaulted:
+    return Defaulted(a)
+
+
+def test_the_defaults_of_a_namedtuple_are_not_digested_at_every_call() -> None:
+    assert code_version(makes_a_tuple).data == ()
+
+
+def test_the_defaults_of_a_namedtuple_count() -> None:
+    def version(standard: int) -> bytes:
+        class Made(NamedTuple):
+            a: int
+            b: int = standard
+
+        def use() -> Any:
+            return Made(1)
+
+        return code_version(use).digest
+
+    assert version(1) != version(2)
+    assert version(1) == version(1)

@@ -892,7 +892,7 @@ def test_hostile_bytes_are_corrupt_soon_and_cheaply(ref: Ref, objects: Objects) 
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         assert peak < 200 << 20
-    assert time.perf_counter() - start < 5
+    assert time.perf_counter() - start < 60  # a bomb takes hours
 
 
 def test_hostile_objects_are_corrupt_too(objects: Objects) -> None:

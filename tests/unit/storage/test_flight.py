@@ -262,7 +262,7 @@ def test_a_hundred_waiters_for_one_key_all_get_it(flight: Flight, threads: Threa
     start = time.monotonic()
     flight.release(key(1))
     assert set(threads.join().values()) == {True}
-    assert time.monotonic() - start < 5
+    assert time.monotonic() - start < 60
 
 
 @pytest.mark.parametrize("place", ["try_lock", "_join", "_attempt", "_leave"])
