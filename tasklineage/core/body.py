@@ -35,6 +35,9 @@ if TYPE_CHECKING:
     from tasklineage.core.policy import Retry
 
 E = TypeVar("E", bound=BaseException)
+
+_OUTLINES = 3
+"""Calls of one run that outline the same value: some may fail to write their record."""
 _WITHOUT_PICTURES = frozenset({"plain", "numpy", "tree", "pickle", "file"})
 """The most frequent codecs that store no pictures; the others are asked."""
 
@@ -310,11 +313,19 @@ def _as_given(this: Call, *, keep: bool) -> tuple[Argument, ...]:
 
 
 def _outlined(this: Call, arguments: tuple[Argument, ...]) -> tuple[Argument, ...]:
-    """The arguments, those that are only described with an outline of their values."""
-    return tuple(
-        argument if Ref(*argument.ref).is_stored else argument._replace(outline=outline(value))
-        for argument, value in zip(arguments, this.bound, strict=True)
-    )
+    """The arguments, those that are only described with an outline of their values.
+
+    Only the first calls of a run that are given the same value say it: it may take a pass over
+    all bytes, and a map may have many elements.
+    """
+    said, outlined = this.run.outlined, list(arguments)
+    for i, argument in enumerate(arguments):
+        ref = Ref(*argument.ref)
+        count = 0 if ref.is_stored else said.get(ref.digest, 0) + 1
+        if 0 < count <= _OUTLINES:
+            said[ref.digest] = count
+            outlined[i] = argument._replace(outline=outline(this.bound[i]))
+    return tuple(outlined)
 
 
 def _described(this: Call, index: int, *, keep: bool) -> Ref:

@@ -68,6 +68,8 @@ class RunState:
         self.store_args = store_args
         self.is_ambient = is_ambient
         self.origins = Origins()
+        self.outlined: dict[bytes, int] = {}
+        """How many records outline a large argument, by its digest."""
         self.frame = Frame(self, parent=around)
         self._pid = os.getpid()
         self._warned: set[str] = set()

@@ -73,7 +73,10 @@ class Artifact:
         By name, as far as they apply: `length`, `shape`, `dtype`, `columns` (name, dtype and digest
         each), `blocks` (a digest for each `block` bytes) and `head`, a text.
         """
-        return dict(self._outline or ())
+        found = self._outline
+        if found is None and not self._ref.is_stored:
+            found = self._store.catalog.outline(self._ref.digest)
+        return dict(found or ())
 
     @property
     def value(self) -> Any:

@@ -12,13 +12,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from tasklineage.errors import CorruptObject, MissingObject
 from tasklineage.storage import selections
 from tasklineage.storage.frames import Location
 from tasklineage.storage.ingest import ARGUMENT, HIT, OUTPUT, PART, from_sql
 from tasklineage.storage.journal import Journal
-from tasklineage.storage.records import CAUGHT, DONE, FAILED, TIMEOUT, CallEnd, Ref
+from tasklineage.storage.records import CAUGHT, DONE, FAILED, TIMEOUT, Argument, CallEnd, Ref
 from tasklineage.storage.selections import (
     ArtifactRow,
     CallRow,
@@ -303,6 +304,16 @@ class Catalog:
                 return ref
         return None
 
+    def outline(self, digest: bytes) -> dict[str, Any] | None:
+        """What the first calls that were given the value, which is not stored, say of it."""
+        for location in self._upkeep.ask(lambda tables: selections.first_places(tables, digest)):
+            record = self._call_at(location)
+            arguments = () if record is None else map(Argument._make, record.arguments)
+            for argument in arguments:
+                if argument.outline is not None and argument.ref[0] == digest:
+                    return argument.outline
+        return None
+
     # Its life.
 
     def sync(self) -> None:
@@ -340,11 +351,8 @@ class Catalog:
 
     def _ref_at(self, location: Location, digest: bytes) -> Ref | None:
         """What the record there says of the value."""
-        try:
-            record = self._journal.read(location)
-        except (CorruptObject, MissingObject, OSError):
-            return None
-        if type(record) is not CallEnd:
+        record = self._call_at(location)
+        if record is None:
             return None
         for ref in refs_of(record):
             if ref.digest == digest:
@@ -353,3 +361,11 @@ class Catalog:
             if part == digest:
                 return Ref(digest, kind, preview=f"{path} of a result of {record.task}")
         return None
+
+    def _call_at(self, location: Location) -> CallEnd | None:
+        """The record there, if it can be read and is that of a call that is over."""
+        try:
+            record = self._journal.read(location)
+        except (CorruptObject, MissingObject, OSError):
+            return None
+        return record if isinstance(record, CallEnd) else None

@@ -129,6 +129,13 @@ def places(
     ]
 
 
+def first_places(tables: Tables, digest: bytes) -> list[Location]:
+    """Where the oldest records stand that have the value as an argument."""
+    query = """SELECT segment, offset, length FROM uses JOIN calls ON id = call
+               WHERE digest = ? AND role = ? ORDER BY call LIMIT ?"""
+    return [tables.location(*row) for row in tables.all(query, (digest, ARGUMENT, _CANDIDATES))]
+
+
 def limited(limit: int | None) -> int:
     """The limit as SQLite takes it."""
     return -1 if limit is None else limit

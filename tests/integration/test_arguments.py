@@ -93,6 +93,20 @@ def test_an_outline_says_which_mib_differs() -> None:
     assert [a == b for a, b in zip(first, second, strict=True)] == [True, False, True]
 
 
+def test_what_all_elements_share_is_outlined_by_the_first() -> None:
+    @task
+    def at(i: int, data: np.ndarray) -> float:
+        return float(data[i])
+
+    with tl.run() as run:
+        tl.map(at, range(50), data=np.arange(LARGE, dtype=float)).results()
+    described = [call.inputs["data"] for call in run.calls]
+    assert {tuple(one.outline["shape"]) for one in described} == {(LARGE,)}
+    store = run.store
+    records = [store.journal.read(row.location) for row in store.catalog.find_calls()]
+    assert sum(record.arguments[1][3] is not None for record in records) <= 3
+
+
 @pytest.mark.parametrize(
     "value",
     [
