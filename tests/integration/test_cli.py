@@ -398,7 +398,8 @@ def test_corruption_exits_with_5(shell: Shell) -> None:
     )
     shell("run", "big.py")
     (call,) = shell.json("calls", key="calls")
-    (stored,) = [p for p in (shell.folder / ".tasklineage/objects").rglob("*") if p.is_file()]
+    objects = [p for p in (shell.folder / ".tasklineage/objects").rglob("*") if p.is_file()]
+    stored = max(objects, key=lambda path: path.stat().st_size)
     content = bytearray(stored.read_bytes())
     content[-1] ^= 1
     stored.chmod(0o600)
