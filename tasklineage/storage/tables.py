@@ -83,8 +83,8 @@ _LATEST_TAG = """ON CONFLICT (run, tag) DO UPDATE SET
 _LATEST_FORGET = "ON CONFLICT (key) DO UPDATE SET at = max(at, excluded.at)"
 _BEGIN_RUN = """UPDATE runs SET name = ?, parent = ?, namespace = ?, user = ?, host = ?,
     started = ?, segment = ?, offset = ?, length = ? WHERE n = ?"""
-_END_RUN = """UPDATE runs SET status = ?1, ended = ?2, end_segment = ?3, end_offset = ?4,
-    end_length = ?5 WHERE n = ?6 AND ifnull(ended, 0) <= ?2"""
+_END_RUN = """UPDATE runs SET status = ?, ended = ?, end_segment = ?, end_offset = ?,
+    end_length = ? WHERE n = ? AND ifnull(ended, 0) <= ?"""
 _MANY = 80
 """Rows that one statement inserts."""
 
@@ -203,7 +203,8 @@ class Tables:
         for begin in rows.run_begins:
             self._tried(_BEGIN_RUN, begin)
         for end in rows.run_ends:
-            self._tried(_END_RUN, end)
+            ended = end[1]
+            self._tried(_END_RUN, (*end, ended))
         self._add("tags", rows.tags, _LATEST_TAG)
         self._add("calls", rows.calls(), _END_WINS)
         self._add("uses", rows.uses)
