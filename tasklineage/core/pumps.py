@@ -123,7 +123,7 @@ class Pumps:
         """The life of a pump: it runs while it is of use, and stands by while it is not."""
         goes_on = self._crew.enter() or self._crew.stand_by()
         while goes_on:
-            self._crew.call(len(self._ready))
+            self._crew.call(self._left())
             goes_on = self._run() and self._crew.stand_by()
 
     def _run(self) -> bool:
@@ -141,7 +141,7 @@ class Pumps:
                 self._publish(index, call.key, outcome)
                 if _is_interrupt(outcome.error):
                     raise outcome.error
-                is_surplus = self._crew.note(began, time.perf_counter(), len(self._ready))
+                is_surplus = self._crew.note(began, time.perf_counter(), self._left())
         except BaseException as error:
             self._source.fail(error)
             self._is_stopped = True
@@ -194,7 +194,11 @@ class Pumps:
                     else:
                         self._put(index, one)
                 arrivals.notify_locked(is_pressing=not self._ready)
-        self._crew.call(len(self._ready))
+        self._crew.call(self._left())
+
+    def _left(self) -> int:
+        """How many elements are ready for a pump: those of a map that is stopped never will be."""
+        return 0 if self._is_stopped else len(self._ready)
 
     def _publish(self, index: int, key: bytes, outcome: Outcome[Any]) -> None:
         with self._arrivals.changed:

@@ -7,6 +7,7 @@ import contextvars
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -189,6 +190,34 @@ def test_an_interrupt_stops_a_map(tmp_path: Path, executor: str, on_error: str) 
         """,
     )
     assert done.stdout == "interrupted True\n", done.stderr[-3000:]
+
+
+def test_a_map_that_was_stopped_asks_for_no_more_workers() -> None:
+    class Counting(tl.Threads):
+        submitted = 0
+
+        def submit(self, *args: Any, **kwargs: Any) -> Any:
+            self.submitted += 1
+            if self.submitted > 1000:
+                raise RuntimeError("endless")
+            return super().submit(*args, **kwargs)
+
+    @task(ignore="gate")
+    def first_waits_second_fails(x: int, gate: threading.Event) -> int:
+        if x == 0:
+            gate.wait()
+        elif x == 1:
+            raise ValueError(x)
+        return x
+
+    pool, gate = Counting(3), threading.Event()
+    with pytest.raises(ValueError, match="1"), tl.run(executor=pool):
+        tl.map(first_waits_second_fails, range(100), gate=gate)
+        while not tl.current_run().failed or pool.statistics().running > 1:
+            time.sleep(0.001)
+        gate.set()
+    pool.drain()
+    assert pool.submitted < 20
 
 
 def test_an_unseen_failure_of_the_ambient_run_is_its_status(tmp_path: Path) -> None:
