@@ -12,11 +12,11 @@ import copyreg
 import io
 from collections import ChainMap
 from collections.abc import Callable, Iterator
-from functools import cache
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+from tasklineage.storage.codecs import images, torch_tensors
 from tasklineage.storage.codecs.base import Codec, Encoded
-from tasklineage.storage.codecs.torch_tensors import reducers
 from tasklineage.storage.object_layout import Buffer, Chunked
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class PickleCodec(Codec):
         return True
 
     def _pickler(self, stream: Any, callback: Callable[[Any], Any]) -> Any:
-        own = reducers()
+        own = {**torch_tensors.reducers(), **images.reducers()}
         pickler: Any
         if self.name == PICKLE:
             import pickle
@@ -66,10 +66,8 @@ class PickleCodec(Codec):
             if own:  # a plain dict, since pickle looks up the type of every object
                 pickler.dispatch_table = {**copyreg.dispatch_table, **own}
             return pickler
-        pickler = _exact_cloudpickler()(stream, protocol=5, buffer_callback=callback)
-        if own:
-            pickler.dispatch_table = pickler.dispatch_table.new_child(own)
-        return pickler
+        kind = _exact_cloudpickler(tuple(own.items()))
+        return kind(stream, protocol=5, buffer_callback=callback)
 
 
 def blame(value: Any, path: str, accepts: Callable[[Any], bool]) -> str:
@@ -94,14 +92,14 @@ def blame(value: Any, path: str, accepts: Callable[[Any], bool]) -> str:
     return path
 
 
-@cache
-def _exact_cloudpickler() -> Any:
-    """The pickler of cloudpickle, without what it stores as something else."""
+@lru_cache(maxsize=16)  # the table must be that of the class; more types may be loaded later
+def _exact_cloudpickler(own: tuple[tuple[Any, Callable[[Any], Any]], ...]) -> Any:
+    """The pickler of cloudpickle, without what it stores as something else, and `own` reducers."""
     import cloudpickle
 
     refused: dict[Any, Any] = {io.TextIOWrapper: _refuse, memoryview: _refuse}
     known: Any = cloudpickle.Pickler.dispatch_table
-    table = ChainMap(refused, known)
+    table = ChainMap(dict(own), refused, known)
     return type("Pickler", (cloudpickle.Pickler,), {"dispatch_table": table})
 
 

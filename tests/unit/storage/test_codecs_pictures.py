@@ -1,7 +1,8 @@
-"""Figures: a canonical digest, pictures beside the pickle, and what a stored one can still do."""
+"""Figures and images: a canonical digest, pictures beside the pickle, what stored ones can do."""
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
@@ -10,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tasklineage.errors import UnsafeFormat
+from tasklineage.errors import UnsafeFormat, UnstorableResult
 from tasklineage.key.digest import digest
 from tasklineage.storage import codecs
 from tasklineage.storage.objects import Objects
@@ -149,3 +150,97 @@ def test_a_stored_tensor_is_a_file_of_safetensors(objects: Objects) -> None:
     assert torch.equal(safetensors.load(bytes(header) + bytes(content))["value"], value)
     with open(objects.path(ref.oid or b""), "rb") as file:
         assert file.read().endswith(bytes(header) + bytes(content))
+
+
+def test_tensors_beside_a_closure_are_written_in_place_too(objects: Objects) -> None:
+    torch = pytest.importorskip("torch")
+    layer = torch.nn.Linear(100, 100)
+    layer.hook = lambda: layer
+    ref = codecs.encode(layer, digest(1), objects.put)
+    assert (ref.codec, ref.oid is not None) == ("cloudpickle", True)
+    assert max(len(buffer) for buffer in objects.open(ref.oid or b"").buffers) == 40_000
+
+
+def animated(values: list[int], form: str) -> bytes:
+    image = pytest.importorskip("PIL.Image")
+    frames = [image.new("L", (8, 8), value) for value in values]
+    stream = io.BytesIO()
+    frames[0].save(stream, form, save_all=True, append_images=frames[1:], duration=100)
+    return stream.getvalue()
+
+
+def brightness(image: Any) -> list[int]:
+    found = []
+    for at in range(image.n_frames):
+        image.seek(at)
+        found.append(image.convert("L").getpixel((0, 0)))
+    return found
+
+
+class Album:
+    """What pickle stores."""
+
+    def __init__(self, image: Any) -> None:
+        self.image = image
+
+
+def album(image: Any) -> Any:
+    return Album(image)
+
+
+def plain(image: Any) -> Any:
+    return image
+
+
+@pytest.mark.parametrize("hold", [plain, album, lambda image: [image, {"x": 1}]])
+@pytest.mark.parametrize("form", ["GIF", "TIFF", "PNG", "WEBP"])
+def test_an_image_keeps_its_frames(form: str, hold: Any, objects: Objects, tmp_path: Path) -> None:
+    image = pytest.importorskip("PIL.Image")
+    path = tmp_path / "image"
+    path.write_bytes(animated([1, 50, 200], form))
+    made = image.open(path)
+    made.seek(2)
+    made.load()
+    made.putpixel((3, 3), 77 if made.mode in "LP" else (77, 77, 77))
+    held = hold(made)
+    ref = codecs.encode(held, digest(held), objects.put)
+    path.unlink()
+    decoded = codecs.decode(ref, objects.open)
+    again = decoded.image if hold is album else decoded if hold is plain else decoded[0]
+    assert (type(again), again.tell(), again.getpixel((3, 3))) == (
+        type(made), 2, made.getpixel((3, 3)),
+    )  # fmt: skip
+    if form != "WEBP":  # whose file is gone
+        assert digest(decoded) == ref.digest
+        assert brightness(again) == brightness(made)
+    else:
+        assert brightness(again) == brightness(image.open(io.BytesIO(animated([1, 50, 200], form))))
+
+
+@pytest.mark.parametrize("hold", [plain, album])
+def test_frames_that_nothing_can_write_again_are_not_lost_silently(
+    hold: Any, objects: Objects
+) -> None:
+    image = pytest.importorskip("PIL.Image")
+    made = hold(image.open(io.BytesIO(animated([1, 50, 200], "WEBP"))))
+    with pytest.raises(UnstorableResult, match="frames") as caught:
+        codecs.encode(made, digest(made), objects.put)
+    assert caught.value.value is made
+
+
+def test_the_tags_of_a_tiff_and_exif_that_was_set_come_back(
+    objects: Objects, tmp_path: Path
+) -> None:
+    image = pytest.importorskip("PIL.Image")
+    image.new("L", (8, 8), 3).save(tmp_path / "x.tiff", tiffinfo={270: "left eye"})
+    tagged = image.open(tmp_path / "x.tiff")
+    turned = image.new("RGB", (4, 8))
+    turned.getexif()[0x112] = 6
+    turned.getexif().get_ifd(0x8769)[0x9286] = "seen"
+    for made in (tagged, turned):
+        ref = codecs.encode(made, digest(made), objects.put)
+        decoded = codecs.decode(ref, objects.open, allow_pickle=False)
+        assert decoded == made
+        assert digest(decoded) == ref.digest
+        assert dict(decoded.getexif()) == dict(made.getexif())
+    assert decoded.getexif().get_ifd(0x8769) == {0x9286: "seen"}
