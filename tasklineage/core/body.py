@@ -236,7 +236,7 @@ class Body:
             tuple(sorted(fold.conditions)) if fold.conditions else (),
             store.intern_versions(members) if members else None, volatile, mutated,
             task.settings.tags, this.code.untracked, run.worker_name(),
-            tuple([(c.name, c.digest) for c in this.salt]) if this.salt else (), parts,
+            tuple([(c.name, c.digest) for c in this.salt]) if this.salt else (), parts, this.miss,
         )  # fmt: skip
         record: CallEnd = new(CallEnd, fields)
         try:

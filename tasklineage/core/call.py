@@ -180,7 +180,7 @@ class Call:
 
     __slots__ = (
         "args", "bound", "code", "digests", "edges", "id", "is_checked", "is_hit", "key", "kwargs",
-        "output", "parent", "plan", "position", "run", "salt", "shared", "status", "task",
+        "miss", "output", "parent", "plan", "position", "run", "salt", "shared", "status", "task",
     )  # fmt: skip
 
     def __init__(
@@ -229,6 +229,8 @@ class Call:
         self.id = b""
         self.status = DONE
         self.is_hit = False
+        self.miss = ""
+        """Why the newest memo of its key did not answer, as it is recorded."""
         self.output = _NOTHING
 
     def changed_arguments(self, took: float) -> list[str]:

@@ -199,7 +199,8 @@ def decoded(this: Call, memo: CallEnd) -> Any:
 
             return files.restored(this.run.store, memo)
         return this.run.store.get(output)
-    except (MissingObject, CorruptObject, Undecodable):
+    except (MissingObject, CorruptObject, Undecodable) as error:
+        memos.note_miss(this, memo, memos.unreadable(error))
         return MISS
 
 

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from tasklineage.core import extras
 from tasklineage.core.fold import Fold
+from tasklineage.errors import CorruptObject, MissingObject
 from tasklineage.key.digest import digest
-from tasklineage.storage.records import CallEnd, Condition
+from tasklineage.storage.records import CallEnd, Condition, Miss, encode_miss
 
 if TYPE_CHECKING:
     from tasklineage.core.call import Call
@@ -47,7 +48,7 @@ def find(this: Call) -> CallEnd | None:
     if not this.task.settings.memo:
         return None
     memo: CallEnd | None = this.run.store.find_memo(this.code.digest, this.key)
-    return memo if memo is not None and is_good(this, memo) else None
+    return None if memo is None else _checked(this, memo)
 
 
 def find_many(calls: Sequence[Call]) -> list[CallEnd | None]:
@@ -57,27 +58,59 @@ def find_many(calls: Sequence[Call]) -> list[CallEnd | None]:
     store = calls[0].run.store
     found = store.find_memos(calls[0].code.digest, [call.key for call in calls])
     return [
-        memo if memo is not None and is_good(call, memo) else None
+        None if memo is None else _checked(call, memo)
         for call, memo in zip(calls, found, strict=True)
     ]
 
 
-def is_good(this: Call, memo: CallEnd) -> bool:
-    """Whether nothing has expired, every condition holds, and all code below is in force."""
+def refusal(this: Call, memo: CallEnd) -> Miss | None:
+    """Why a memo of the call's key does not answer it; None if it does (HOT).
+
+    It does if nothing has expired, every condition holds, and all code below is in force.
+    """
     ttl = this.task.settings.ttl
     if ttl is not None and time.time() - memo.ended >= ttl:
-        return False
+        return Miss("expired", this.task.name, f"ttl {ttl:g} s")
     if memo.expires is not None and time.time() >= memo.expires:
-        return False
-    if memo.conditions and not all(extras.holds(Condition(*c)) for c in memo.conditions):
-        return False
+        return Miss("expired", "", f"until {memo.expires!r}")
+    if memo.conditions:
+        broken = next((c for c in memo.conditions if not extras.holds(Condition(*c))), None)
+        if broken is not None:
+            return Miss(broken[0], broken[1], broken[2].hex())
     run = this.run
-    if memo.versions is None:
-        return not run.refresh or not _is_refreshed(run, memo, this.task.name, ())
-    members: tuple[Member, ...] = run.store.versions(memo.versions)
-    if not members or not all(_is_live(name, code) for name, code in members if code):
-        return False
-    return not run.refresh or not _is_refreshed(run, memo, this.task.name, members)
+    members: tuple[Member, ...] = ()
+    if memo.versions is not None:
+        members = run.store.versions(memo.versions)
+        if not members:
+            return Miss("missing", "", f"versions {memo.versions.hex()}")
+        for name, code in members:
+            if code and not _is_live(name, code):
+                return Miss("version", name, code.hex())
+    if not run.refresh:
+        return None
+    refreshed = _refreshed(run, memo, this.task.name, members)
+    return None if refreshed is None else Miss("refreshed", refreshed)
+
+
+def note_miss(this: Call, memo: CallEnd, miss: Miss) -> None:
+    """Let the record of the call say why this memo did not answer it."""
+    this.miss = encode_miss(miss._replace(memo=memo.id))
+
+
+def unreadable(error: Exception) -> Miss:
+    """Why the value of a memo could not be had."""
+    kinds = {MissingObject: "missing", CorruptObject: "corrupt"}
+    kind = next((k for t, k in kinds.items() if isinstance(error, t)), "undecodable")
+    return Miss(kind, "", " ".join(str(error).split()))
+
+
+def _checked(this: Call, memo: CallEnd) -> CallEnd | None:
+    """The memo if it is good; else the call knows why not (HOT)."""
+    miss = refusal(this, memo)
+    if miss is None:
+        return memo
+    note_miss(this, memo, miss)
+    return None
 
 
 def own_members(this: Call, fold: Fold) -> tuple[Member, ...]:
@@ -140,11 +173,11 @@ def _is_live(name: str, code: bytes) -> bool:
     return tasks is not None and any(digest(task) == code for task in list(tasks))
 
 
-def _is_refreshed(run: RunState, memo: CallEnd, task: str, members: tuple[Member, ...]) -> bool:
-    """Whether the run executes this memo's task, or one below it, again."""
+def _refreshed(run: RunState, memo: CallEnd, task: str, members: tuple[Member, ...]) -> str | None:
+    """The task, this memo's or one below it, that the run executes again; None: there is none."""
     if memo.started >= run.refresh_since:
-        return False
+        return None
     if isinstance(run.refresh, bool):
-        return run.refresh
-    names = {task, *(name for name, _ in members)}
-    return any(names_match(wanted, name) for wanted in run.refresh for name in names)
+        return task
+    names = (task, *(name for name, _ in members))
+    return next((n for n in names for wanted in run.refresh if names_match(wanted, n)), None)

@@ -87,6 +87,23 @@ class Condition(NamedTuple):
     content, so that it can be put back; empty if its content was not stored."""
 
 
+class Miss(NamedTuple):
+    """Why a memo of its key did not answer a call that then executed.
+
+    In a `CallEnd` it is one text: these fields, divided by tabs.
+    """
+
+    kind: str
+    """`expired`, `refreshed`, `version` (a task below it has other code now, or is gone),
+    `missing`, `corrupt`, `undecodable`, or the kind of a `Condition` that did not hold."""
+    name: str = ""
+    """Of a task, or of the condition."""
+    detail: str = ""
+    """What it had been: a digest, a time, or what could not be read."""
+    memo: bytes = b""
+    """The call whose record is that memo."""
+
+
 class Error(NamedTuple):
     """An exception as text: nothing is unpickled to read it."""
 
@@ -224,6 +241,8 @@ class CallEnd(NamedTuple):
     """The tracked extras that entered the key: name and digest."""
     parts: tuple[tuple[str, bytes, str], ...] = ()
     """What of the result may be unpacked and passed on: path inside it, Digest and type of each."""
+    miss: str = ""
+    """Why the newest memo of the key did not answer: see `Miss`. Empty where there was none."""
 
 
 class Hit(NamedTuple):
@@ -286,6 +305,23 @@ def encode(record: Record) -> bytes:
     """The msgpack array of a record."""
     packed: bytes = _pack(record)
     return packed
+
+
+def encode_miss(miss: Miss) -> str:
+    """The text of a `Miss`, as a `CallEnd` has it."""
+    texts = (miss.kind, miss.name, miss.detail)
+    return "\t".join((*(text.replace("\t", " ") for text in texts), miss.memo.hex()))
+
+
+def decode_miss(text: str) -> Miss | None:
+    """The `Miss` that a text stands for; None for one that says nothing, or is none."""
+    fields = text.split("\t")
+    if len(fields) != len(Miss._fields):
+        return None
+    try:
+        return Miss(fields[0], fields[1], fields[2], bytes.fromhex(fields[3]))
+    except ValueError:
+        return None
 
 
 def as_ref(fields: Sequence[Any]) -> Ref:
