@@ -129,10 +129,13 @@ class Plan:
 class Shared:
     """What the calls of a map have in common: their last arguments, digested once."""
 
-    __slots__ = ("_cost", "_looks", "digests")
+    __slots__ = ("_cost", "_looks", "changed", "digests")
 
     def __init__(self, digests: tuple[bytes, ...]) -> None:
         self.digests = digests
+        self.changed: dict[str, None] = {}
+        """Parameters whose arguments an element has changed: no call after that is a memo, since
+        it was not given what was digested, even if it has put that right."""
         self._cost = float("inf")
         """Seconds that it takes at best to look at the arguments again."""
         self._looks = 0
@@ -248,8 +251,9 @@ class Call:
             self.is_checked = shared.is_cheap(took)
             if self.is_checked:
                 began = perf_counter()
-                changed += self.changed_among(range(own, count))
+                shared.changed.update(dict.fromkeys(self.changed_among(range(own, count))))
                 shared.note(perf_counter() - began)
+            changed += shared.changed
         return changed
 
     def changed_among(self, places: range) -> list[str]:

@@ -143,7 +143,21 @@ class Closure:
                 own = _digest_or_none(found)
                 if own is None or own != _digest_or_none(expected):
                     changed[name] = own or b""
+            if not changed:
+                changed = self._other_code(state)
         return changed
+
+    def _other_code(self, state: State) -> dict[str, bytes]:
+        """Parts that are not what they were in that state, after a change that bound no name anew.
+
+        Code was replaced in place, as autoreload does; or a name is now where there was none.
+        """
+        before, now = self._version(state), code_version(self.thing)
+        if now.digest == before.digest:
+            return {}
+        known = set(before.parts)
+        others = {part.name: part.digest for part in now.parts if part not in known}
+        return others or {"its code": now.digest}
 
     def _state(self, last: State) -> State | None:
         """The digests of the mutable values now; None where there is other code in one of them."""

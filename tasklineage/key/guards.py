@@ -21,6 +21,7 @@ from typing import Any
 Namespace = Mapping[Any, Any]
 
 _REPLACED = frozenset({"__code__", "__defaults__", "__kwdefaults__", "__bases__"})
+_EVENTS = ("object.__setattr__", "object.__delattr__")
 _content = operator.attrgetter("cell_contents")
 MISSING = object()
 """Stands where nothing is bound."""
@@ -33,7 +34,7 @@ class _Epoch:
 
 
 def _notice(event: str, args: tuple[Any, ...]) -> None:
-    if event == "object.__setattr__" and args[1] in _REPLACED:
+    if event in _EVENTS and args[1] in _REPLACED:
         _Epoch.now = object()
 
 

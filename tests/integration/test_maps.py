@@ -309,6 +309,19 @@ def test_what_takes_long_to_look_at_again_is_looked_at_in_the_end(run: Any) -> N
     assert not any(scale.cached(x, np.ones(1_000_000)) for x in (19, 20, 21))
 
 
+def test_an_element_after_one_that_changed_what_all_share_is_no_memo_even_if_it_restores_it(
+    run: Any,
+) -> None:
+    @task
+    def swings(x: int, data: list[int]) -> int:
+        data[0] += {3: 1, 5: -1}.get(x, 0)
+        return data[0]
+
+    with pytest.warns(UserWarning, match="data"):
+        tl.map(swings, range(8), data=[0], max_workers=1).results()
+    assert [swings.cached(x, [0]) for x in range(8)] == [True] * 3 + [False] * 5
+
+
 def test_futures_may_be_arguments(run: Any) -> None:
     future = square.submit(3)
     assert add.submit(future, 1).result() == 10

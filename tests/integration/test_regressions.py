@@ -9,6 +9,7 @@ import sys
 import textwrap
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -428,3 +429,50 @@ def test_amap_does_not_block_the_loop_and_stops_when_cancelled() -> None:
     with tl.run():
         asyncio.run(main())
     assert 10 < len(log) < 60
+
+
+def helper(x: int = 1) -> int:
+    return x
+
+
+def two_more(x: int) -> int:
+    return x + 2
+
+
+class Base:
+    value = 1
+
+
+class Derived(Base):
+    pass
+
+
+def attributed() -> int:
+    return getattr(attributed, "value", 1)
+
+
+@task(ignore="change")
+def reads_code(change: Callable[[], object]) -> Any:
+    change()
+    return helper(), Derived().value, attributed(), repr(3)
+
+
+IN_PLACE: dict[str, tuple[object, str, object]] = {
+    "code": (helper, "__code__", two_more.__code__),
+    "defaults": (helper, "__defaults__", (2,)),
+    "a name that a class has inherited": (Derived, "value", 2),
+    "an attribute that a function lacked": (attributed, "value", 2),
+    "a builtin that was not shadowed": (sys.modules[__name__], "repr", bin),
+}
+
+
+@pytest.mark.parametrize("name", IN_PLACE)
+def test_a_call_whose_code_was_replaced_while_it_ran_is_no_memo(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = reads_code.__wrapped__(tuple)
+    with pytest.warns(UserWarning, match="reads_code changes"):
+        changed = reads_code(lambda: monkeypatch.setattr(*IN_PLACE[name], raising=False))
+    monkeypatch.undo()
+    assert changed != expected
+    assert reads_code(tuple) == expected
