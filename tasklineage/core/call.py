@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from xxhash import xxh3_128_digest
 
+from tasklineage import config
 from tasklineage.core import extras
 from tasklineage.core.deferred import Deferred, walk
 from tasklineage.core.frame import Frame, Position
@@ -41,6 +42,10 @@ class Plan:
     )  # fmt: skip
 
     def __init__(self, task: Task[Any, Any], code: CodeVersion) -> None:
+        if code.untracked and config.settings().strict:
+            from tasklineage.core.strictness import refuse_untracked
+
+            refuse_untracked(task, code)
         self.code = code
         self.bind = task.binding.bind
         self.names = task.binding.names

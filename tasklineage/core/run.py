@@ -19,6 +19,7 @@ from tasklineage.core.program import git_commit, program_name, working_folder
 from tasklineage.core.surroundings import Surroundings
 from tasklineage.errors import ConfigError, StoreError, UnhashableArgument
 from tasklineage.key.digest import digest
+from tasklineage.key.guards import renew_epoch
 from tasklineage.query.slot import Slot
 from tasklineage.storage.records import Ref, RunBegin, RunEnd, new_id
 from tasklineage.storage.store import Store, open_store
@@ -301,7 +302,8 @@ def configure(
     durability
         `"process"` or `"power"`.
     strict
-        Make a reference that cannot be resolved an error.
+        A call of a task with a reference that cannot be resolved is a `ConfigError`; else it is
+        listed on the call as `untracked`.
     store_args
         Store also those arguments that are too large to be kept in the record.
 
@@ -315,6 +317,8 @@ def configure(
         _checked_executor(given["executor"])
     if given.get("durability", "process") not in ("process", "power"):
         raise ConfigError(f"durability= is 'process' or 'power', not {given['durability']!r}")
+    if given.get("strict", config.settings().strict) != config.settings().strict:
+        renew_epoch()  # the plans of tasks, by which calls are made, are made anew
     config.change(**given)
 
 

@@ -46,6 +46,12 @@ def epoch() -> object:
     return _Epoch.now
 
 
+def renew_epoch() -> None:
+    """Whatever depends on the epoch is made anew: something else that it depends on has changed."""
+    if _Epoch.now is not None:
+        _Epoch.now = object()
+
+
 class Guards:
     """What was bound where. Made by a `Recorder`; `hold` may be called from any thread."""
 
