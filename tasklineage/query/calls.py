@@ -394,7 +394,7 @@ class Call:
         return call_of, (self._store, self._row.id)
 
     def __repr__(self) -> str:
-        return f"<Call {self.id} {self.task} {self.status}>"
+        return f"<Call {self.id} {one_line(self.task)} {self.status}>"
 
     def _repr_html_(self) -> str:
         return call_card(self)

@@ -5,6 +5,13 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from tasklineage.query.render import (
+    html_faint,
+    html_folded,
+    html_heading,
+    html_pairs,
+    one_line,
+)
 from tasklineage.storage.records import Ref, RunEnvironment
 
 if TYPE_CHECKING:
@@ -44,6 +51,30 @@ class Environment(NamedTuple):
     def requirements(self) -> list[str]:
         """A line for each distribution, as pip takes it; a comment for one of a local folder."""
         return [_requirement(*found) for found in self.distributions]
+
+    def __repr__(self) -> str:
+        return f"<Environment {one_line(', '.join(self._in_brief()), 200)}>"
+
+    def _repr_html_(self) -> str:
+        heading = html_heading("environment", html_faint(", ".join(self._in_brief())))
+        pairs = {
+            "interpreter": self.executable,
+            "changed": ", ".join(self.changed),
+            "not known to Git": ", ".join(self.untracked),
+            "note": self.note,
+        }
+        folded = html_folded("distributions", "\n".join(self.requirements))
+        return heading + html_pairs("", pairs) + folded + html_folded("diff", self.diff)
+
+    def _in_brief(self) -> list[str]:
+        brief = [
+            f"{self.implementation} {self.python}",
+            self.platform,
+            f"{len(self.distributions)} distributions",
+        ]
+        if self.commit:
+            brief.append(f"commit {self.commit[:12]}{' and changes' if self.dirty else ''}")
+        return brief
 
 
 def read_environment(store: Store, record: RunEnvironment) -> Environment:

@@ -164,6 +164,8 @@ class Lineage:
 
     def __repr__(self) -> str:
         counted = f"{_count(len(self.calls), 'call')}, {_count(len(self._edges), 'edge')}"
+        if self._counts and not self._edges:
+            counted = f"too common for edges, made by {_count(sum(self._counts.values()), 'call')}"
         cut = ", cut at the limit" if self._is_cut else ""
         return f"<Lineage of {name_of(self._subject)}: {counted}{cut}>"
 

@@ -16,6 +16,7 @@ from tasklineage.query.cells import call_row
 from tasklineage.query.environments import Environment, read_environment
 from tasklineage.query.ids import moment
 from tasklineage.query.listing import Listing, paged
+from tasklineage.query.render import one_line
 from tasklineage.query.slot import Slot
 from tasklineage.storage.records import RUNNING, Ref, RunBegin, RunEnd, RunEnvironment, RunTags
 
@@ -356,7 +357,7 @@ class Run:
 
     def __repr__(self) -> str:
         try:
-            return f"<Run {self.id} {self.name} {self.status}>"
+            return f"<Run {self.id} {one_line(self.name)} {self.status}>"
         except NotFound:
             return f"<Run {self.id} not recorded>"
 
