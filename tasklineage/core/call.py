@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from xxhash import xxh3_128_digest
 
@@ -13,7 +13,7 @@ from tasklineage import config
 from tasklineage.core import extras
 from tasklineage.core.deferred import Deferred, walk
 from tasklineage.core.frame import Frame, Position
-from tasklineage.errors import UnhashableArgument, UnreadableFile
+from tasklineage.errors import NotFound, UnhashableArgument, UnreadableFile
 from tasklineage.key.code_version import CodeVersion, changed_data
 from tasklineage.key.digest import SCHEME, Unresolved, digest, is_immutable
 from tasklineage.key.digest_tokens import SIMPLE
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from tasklineage.core.annotations import Files
     from tasklineage.core.run import RunState
     from tasklineage.core.task import Task
+    from tasklineage.query.calls import Call as RecordedCall
+    from tasklineage.storage.store import Store
 
 R = TypeVar("R")
 _NOTHING = Ref(b"")
@@ -275,6 +277,23 @@ class Call:
     def changed_globals(self) -> tuple[str, ...]:
         """The globals that the code reads and that have changed since the key was made."""
         return changed_data(self.code)
+
+
+def recorded_call(store: Store | None, call_id: bytes, error: BaseException | None) -> RecordedCall:
+    """The record of a call that is over.
+
+    Raises
+    ------
+    NotFound
+        It has none.
+    """
+    if store is None:
+        raise NotFound("TASKLINEAGE_DISABLE is set: no call is recorded")
+    if not call_id:
+        raise NotFound(f"the call was never made, so there is no record of it: {error!r}")
+    from tasklineage.query.find import get
+
+    return cast("RecordedCall", get(call_id.hex(), store=store))
 
 
 class Outcome(Deferred, Generic[R]):

@@ -138,6 +138,11 @@ def gather(*calls: Any, executor: Any = None, **named: Any) -> Any:
 
     If some fail, the exception of the first in order is raised after all have finished.
 
+    Raises
+    ------
+    ConfigError
+        A list of calls is passed instead of the calls, or calls by position and by name.
+
     Examples
     --------
     >>> import tasklineage as tl
@@ -151,6 +156,12 @@ def gather(*calls: Any, executor: Any = None, **named: Any) -> Any:
         named, calls = dict(calls[0]), ()
     if calls and named:
         raise ConfigError("gather takes calls by position or by name, not both")
+    for one in (*calls, *named.values()):
+        if isinstance(one, Iterable) and not isinstance(one, Deferred | str | bytes):
+            raise ConfigError(
+                f"gather takes calls, not a {type(one).__name__} of them: gather(*calls), or "
+                "gather(mapping) with nothing else"
+            )
     chosen = None if executor is None else executor_from(executor)
     begun = [_begun(one, chosen) for one in (calls or named.values())]
     errors = [one.failure() for one in begun if isinstance(one, Deferred)]
@@ -192,8 +203,8 @@ def join(
 
 def merge(
     inputs: Iterable[Mapping[str, Any]],
-    include: Collection[str] | None = None,
-    exclude: Collection[str] = (),
+    include: str | Collection[str] | None = None,
+    exclude: str | Collection[str] = (),
     **values: Any,
 ) -> dict[str, Any]:
     """One mapping out of several: names with equal content are kept once.
@@ -211,6 +222,8 @@ def merge(
     ------
     MergeConflict
         The inputs have different values under one name that is not in `values`.
+    ConfigError
+        The inputs are not mappings.
 
     Examples
     --------
@@ -218,11 +231,19 @@ def merge(
     >>> tl.merge([{"a": 1, "b": 2}, {"a": 1, "c": 3}], exclude=("c",), count=2)
     {'a': 1, 'b': 2, 'count': 2}
     """
+    included = None if include is None else _names(include)
+    excluded = _names(exclude)
+    if isinstance(inputs, Mapping):
+        raise ConfigError("merge takes several mappings in a list or an Inputs, not one mapping")
     merged: dict[str, Any] = {}
     conflicts: list[str] = []
     for one in inputs:
+        if not hasattr(one, "items"):
+            raise ConfigError(f"merge takes mappings, not {type(one).__name__}")
         for name, value in one.items():
-            if name in values or name in exclude or (include is not None and name not in include):
+            if name in values or name in excluded:
+                continue
+            if included is not None and name not in included:
                 continue
             if name not in merged:
                 merged[name] = value
@@ -291,7 +312,7 @@ async def amap(
         if one.error is None:
             values.append(one.get())
         elif on_error == "collect":
-            values.append(Failure(index, one.error, parent.run.store, one.call_id))
+            values.append(Failure(index, one.error, parent.store, one.call_id))
         elif on_error == "raise":
             raise one.error
     return values
@@ -365,6 +386,10 @@ def _plain_task(task: Any, shared: dict[str, Any]) -> tuple[Task[Any, Any], dict
 def _check_width(max_workers: Any) -> None:
     if max_workers is not None and not (isinstance(max_workers, int) and max_workers >= 1):
         raise ConfigError(f"max_workers= is a whole number from 1 on, not {max_workers!r}")
+
+
+def _names(given: str | Collection[str]) -> Collection[str]:
+    return (given,) if isinstance(given, str) else given
 
 
 def _elements(iterable: Iterable[Any]) -> Iterable[Any]:

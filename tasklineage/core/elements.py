@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from tasklineage import config
 from tasklineage.core import engine, memos
 from tasklineage.core.call import Call, Outcome, Shared
-from tasklineage.core.failure import without_our_frames
 from tasklineage.core.frame import Frame
 from tasklineage.core.source import Source
 from tasklineage.key.digest import Unresolved
 from tasklineage.key.pins import live
 from tasklineage.storage.codecs.pickled import CLOUDPICKLE, PICKLE
 from tasklineage.storage.frames import Location
-from tasklineage.storage.records import FAILED, Edge, Ref
+from tasklineage.storage.records import Edge, Ref
 from tasklineage.storage.store import Store
 
 if TYPE_CHECKING:
@@ -174,17 +173,20 @@ class Elements:
         position = (self._count, self._source.total)
         self._count += 1
         args, kwargs = self._spread(element)
+        skipped: list[bytes] = []
         try:
             try:
                 call = Call(
                     self._task, args, kwargs, self._parent, position, self._edges, self._first
                 )
             except Unresolved:
-                call = engine.resolved_call(self._task, args, kwargs, self._parent, position)
+                call = engine.resolved_call(
+                    self._task, args, kwargs, self._parent, position, skipped.append
+                )
         except BaseException as error:
             if self._parent.call is not None:
                 self._parent.fold.add(self._task.name, b"", volatile=f"{self._task.name}: failed")
-            return Outcome(None, without_our_frames(error), FAILED)
+            return engine.unmade(error, skipped)
         if self._first is None and args is element:
             call.shared = Shared(call.digests[len(element) :])
             self._first = call

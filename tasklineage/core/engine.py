@@ -10,6 +10,7 @@ worker. The two drivers of a body, `execute` and `execute_async`, differ only in
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -95,12 +96,19 @@ def perform(
     note_key: Callable[[bytes], object] = id,
 ) -> Outcome[Any]:
     """What came of a call, made on a worker: its exception is in the outcome."""
+    skipped: list[bytes] = []
     try:
-        this = _made(task, args, kwargs, parent, position)
+        this = _made(task, args, kwargs, parent, position, skipped.append)
         note_key(this.key)
     except BaseException as error:
-        return Outcome(None, without_our_frames(error), FAILED)
+        return unmade(error, skipped)
     return outcome(this)
+
+
+def unmade(error: BaseException, skipped: Sequence[bytes]) -> Outcome[Any]:
+    """What came of a call that could not be made: it is recorded only if it was `skipped`."""
+    status, call_id = (SKIPPED, skipped[0]) if skipped else (FAILED, b"")
+    return Outcome(None, without_our_frames(error), status, call_id)
 
 
 def outcome(this: Call) -> Outcome[Any]:
@@ -112,6 +120,13 @@ def outcome(this: Call) -> Outcome[Any]:
     except BaseException as error:
         return Outcome(None, without_our_frames(error), this.status, this.id)
     return Outcome(value, None, this.status, this.id, this.output.digest, this.is_hit)
+
+
+def bare_value(task: Task[Any, Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """The value of a direct call of the bare function: `TASKLINEAGE_DISABLE` is set."""
+    if "tasklineage.core.future" in sys.modules:  # else there are no Futures
+        args, kwargs = with_values(args), with_values(kwargs)
+    return plain_value(task, args, kwargs)
 
 
 def bare(task: Task[Any, Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Outcome[Any]:
@@ -133,15 +148,17 @@ async def outcome_async(
         return await in_thread(bare, task, (), kwargs)
     parent = current.get() or top_frame()
     this: Call | None = None
+    skipped: list[bytes] = []
     try:
         try:
             this = Call(task, (), kwargs, parent, position)
         except Unresolved:
-            this = await _resolved_call_async(task, (), kwargs, parent, position)
+            this = await _resolved_call_async(task, (), kwargs, parent, position, skipped.append)
         value = await _value_async(this)
     except Exception as error:
-        status, call_id = (FAILED, b"") if this is None else (this.status, this.id)
-        return Outcome(None, without_our_frames(error), status, call_id)
+        if this is None:
+            return unmade(error, skipped)
+        return Outcome(None, without_our_frames(error), this.status, this.id)
     return Outcome(value, None, this.status, this.id, this.output.digest, this.is_hit)
 
 
@@ -168,12 +185,13 @@ def _made(
     kwargs: dict[str, Any],
     parent: Frame,
     position: Position | None = None,
+    note_skipped: Callable[[bytes], object] = id,
 ) -> Call:
     """The call, with the values of the Futures among its arguments, waited for."""
     try:
         return Call(task, args, kwargs, parent, position)
     except Unresolved:
-        return resolved_call(task, args, kwargs, parent, position)
+        return resolved_call(task, args, kwargs, parent, position, note_skipped)
 
 
 def answer(this: Call) -> Any:
@@ -322,28 +340,30 @@ async def _execute_body_async(this: Call) -> Any:
         await pause_async(delay)
 
 
-def skip(task: Task[Any, Any], parent: Frame, error: BaseException) -> None:
-    """Record a call that was not made because one of its inputs failed."""
-    _record_unmade(task, parent, SKIPPED, error)
+def skip(task: Task[Any, Any], parent: Frame, error: BaseException) -> bytes:
+    """Record a call that was not made because one of its inputs failed; its id."""
+    return _record_unmade(task, parent, SKIPPED, error)
 
 
-def cancelled(task: Task[Any, Any], parent: Frame) -> None:
-    """Record a call that was cancelled before it started."""
-    _record_unmade(task, parent, CANCELLED, None)
+def cancelled(task: Task[Any, Any], parent: Frame) -> bytes:
+    """Record a call that was cancelled before it started; its id."""
+    return _record_unmade(task, parent, CANCELLED, None)
 
 
 def _record_unmade(
     task: Task[Any, Any], parent: Frame, status: str, error: BaseException | None
-) -> None:
+) -> bytes:
     run, now = parent.run, time.time()
+    made = new_id()
     run.append(
         CallEnd(
-            new_id(), run.id, parent.id, task.name, b"", b"", now, None, status, now, False,
+            made, run.id, parent.id, task.name, b"", b"", now, None, status, now, False,
             error=None if error is None else described(error), tags=task.settings.tags,
         )
     )  # fmt: skip
     if parent.call is not None:
         parent.fold.add(task.name, b"", volatile=f"{task.name}: {status}")
+    return made
 
 
 def resolved_call(
@@ -352,12 +372,16 @@ def resolved_call(
     kwargs: dict[str, Any],
     parent: Frame,
     position: Position | None = None,
+    note_skipped: Callable[[bytes], object] = id,
 ) -> Call:
-    """The call with the values of the Futures among its arguments, waited for."""
+    """The call with the values of the Futures among its arguments, waited for.
+
+    Where one of them has failed, the call is recorded as skipped; its id is noted.
+    """
     from tasklineage.core.future import resolved
 
     try:
-        return Call(task, *resolved(task, args, kwargs, parent, position))
+        return Call(task, *resolved(task, args, kwargs, parent, position, note_skipped))
     except Unresolved:
         raise UnhashableArgument(
             f"an argument of {task.name} has a Future inside that is not in a list, tuple or dict: "
@@ -372,8 +396,9 @@ async def _resolved_call_async(
     kwargs: dict[str, Any],
     parent: Frame,
     position: Position | None = None,
+    note_skipped: Callable[[bytes], object] = id,
 ) -> Call:
-    return await in_thread(resolved_call, task, args, kwargs, parent, position)
+    return await in_thread(resolved_call, task, args, kwargs, parent, position, note_skipped)
 
 
 async def _value_async(this: Call) -> Any:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
 
 from tasklineage.core.arrivals import Arrivals
-from tasklineage.core.call import Outcome
+from tasklineage.core.call import Outcome, recorded_call
 from tasklineage.core.deferred import Deferred
 from tasklineage.core.elements import Elements
 from tasklineage.core.frame import Frame
@@ -41,10 +41,14 @@ class Failure:
 
     @property
     def call(self) -> RecordedCall:
-        """The record of the call."""
-        from tasklineage.query.find import get
+        """The record of the call.
 
-        return cast("RecordedCall", get(self._call_id.hex(), store=self._store))
+        Raises
+        ------
+        NotFound
+            It was never made: its arguments do not fit the function, or have no digest.
+        """
+        return recorded_call(self._store, self._call_id, self.error)
 
     def to_plain(self) -> tuple[str, int, str, str]:
         """What of it counts where it is an argument: its place and its exception as text."""
@@ -285,7 +289,7 @@ class Fanout(Deferred, Sequence[R], Generic[R]):
         one = self._arrivals.outcomes[place]
         assert one is not None
         assert one.error is not None
-        return Failure(place, one.error, self._parent.run.store, one.call_id)
+        return Failure(place, one.error, self._parent.store, one.call_id)
 
     def _kept_places(self, wanted: int) -> list[int]:
         """The places of the elements that have not failed, at least as far as `wanted`."""

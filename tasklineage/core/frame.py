@@ -7,12 +7,14 @@ import threading
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from tasklineage.core.fold import Fold
 
 if TYPE_CHECKING:
     from tasklineage.core.run import RunState
+    from tasklineage.query.runs import Run
+    from tasklineage.storage.store import Store
 
 Position = tuple[int, int | None]
 _TIDY = 8
@@ -102,6 +104,11 @@ class Frame:
             frame = frame.parent
         return frame
 
+    @property
+    def store(self) -> Store | None:
+        """Where calls are recorded; None where tasks are the bare functions."""
+        return getattr(self.run, "store", None)
+
     def add_pending(self, one: Pending) -> None:
         """Have this call wait for `one` before it ends."""
         with _Guard.lock:
@@ -137,18 +144,35 @@ def waiting(parent: Frame, keys: Callable[[], Iterable[bytes]]) -> AbstractConte
     return frame.run.store.flight.waiting(keys(), frame.held)
 
 
-class CurrentCall(NamedTuple):
+class CurrentCall:
     """The call in whose body we are, as `current_call` shows it."""
 
-    id: str
-    """32 hexadecimal digits, as `tl.get` takes them."""
-    task: str
-    run: str
-    """The id of its run."""
-    attempt: int
-    """0 at the first attempt, one more after each retry."""
-    position: Position | None
-    """`(index, length)` inside a map; the length is None where the input has none."""
+    __slots__ = ("_run", "attempt", "id", "position", "task")
+
+    def __init__(
+        self, id: str, task: str, attempt: int, position: Position | None, run: RunState
+    ) -> None:
+        self.id = id
+        """32 hexadecimal digits, as `tl.get` takes them."""
+        self.task = task
+        self.attempt = attempt
+        """0 at the first attempt, one more after each retry."""
+        self.position = position
+        """`(index, length)` inside a map; the length is None where the input has none."""
+        self._run = run
+
+    @property
+    def run(self) -> Run:
+        """The run that records it."""
+        return self._run.view()
+
+    @property
+    def run_id(self) -> str:
+        """The id of that run; nothing is looked up."""
+        return self._run.id.hex()
+
+    def __repr__(self) -> str:
+        return f"<CurrentCall {self.id} {self.task} attempt {self.attempt}>"
 
 
 def current_call() -> CurrentCall | None:
@@ -157,5 +181,4 @@ def current_call() -> CurrentCall | None:
     frame = None if top is None else top.call
     if frame is None or frame.id is None:
         return None
-    run = frame.run.id.hex()
-    return CurrentCall(frame.id.hex(), frame.task, run, frame.attempt, frame.position)
+    return CurrentCall(frame.id.hex(), frame.task, frame.attempt, frame.position, frame.run)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 from tasklineage import config
 from tasklineage.core import engine
 from tasklineage.core.ambient import top_frame
-from tasklineage.core.call import Outcome
+from tasklineage.core.call import Outcome, recorded_call
 from tasklineage.core.deferred import Deferred, replaced, walk, with_values
 from tasklineage.core.frame import Frame, Position, current, waiting
 from tasklineage.executors.base import Blocked, Executor, Work, wait_for
@@ -76,16 +76,21 @@ class Future(Deferred, Generic[R]):
             self._is_submitted = True
         if work is not None and not work.cancel():
             return False
-        engine.cancelled(self._task, self._parent)
-        self.finish(Outcome(None, _cancelled_error(), CANCELLED))
+        made = engine.cancelled(self._task, self._parent)
+        self.finish(Outcome(None, _cancelled_error(), CANCELLED, made))
         return True
 
     @property
     def call(self) -> RecordedCall:
-        """The record of the call, waited for."""
-        from tasklineage.query.find import get
+        """The record of the call, waited for.
 
-        return cast("RecordedCall", get(self.outcome().call_id.hex(), store=self._parent.run.store))
+        Raises
+        ------
+        NotFound
+            It was never made: its arguments do not fit the function, or have no digest.
+        """
+        outcome = self.outcome()
+        return recorded_call(self._parent.store, outcome.call_id, outcome.error)
 
     def __await__(self) -> Generator[Any, None, R]:
         return self._awaited().__await__()
@@ -280,16 +285,18 @@ def resolved(
     kwargs: dict[str, Any],
     parent: Frame,
     position: Position | None = None,
+    note_skipped: Callable[[bytes], object] = id,
 ) -> tuple[tuple[Any, ...], dict[str, Any], Frame, Position | None, tuple[Edge, ...]]:
     """What a `Call` is made of, with values in the place of Futures, and the edges they make.
 
     Raises
     ------
     BaseException
-        The exception of an input that failed; the call is recorded as skipped.
+        The exception of an input that failed; the call is recorded as skipped, its id noted.
     """
     args, kwargs = _submitted(args), _submitted(kwargs)
-    _wait_for_inputs(task, parent, [one for _, one in walk([args, kwargs])])
+    inputs = [one for _, one in walk([args, kwargs])]
+    _wait_for_inputs(task, parent, inputs, note_skipped)
     binding = task.binding
     bound = zip(binding.names, binding.bind(*args, **kwargs), strict=True)
     edges = [e for name, value in bound for path, one in walk(value, name) for e in one.edges(path)]
@@ -306,12 +313,17 @@ def resolved_shared(
     return with_values(shared), tuple(e for path, one in waited for e in one.edges(path))
 
 
-def _wait_for_inputs(task: Task[Any, Any], parent: Frame, inputs: list[Deferred]) -> None:
+def _wait_for_inputs(
+    task: Task[Any, Any],
+    parent: Frame,
+    inputs: list[Deferred],
+    note_skipped: Callable[[bytes], object] = id,
+) -> None:
     """All are over; where one failed, the call is recorded as skipped and the exception raised."""
     for one in inputs:
         error = one.failure()
         if error is not None:
-            engine.skip(task, parent, error)
+            note_skipped(engine.skip(task, parent, error))
             raise error
 
 

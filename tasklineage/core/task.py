@@ -21,7 +21,7 @@ from typing import (
 from tasklineage import config
 from tasklineage.core import engine, memos
 from tasklineage.core.binding import binding_of
-from tasklineage.core.call import Plan, plain_value
+from tasklineage.core.call import Plan
 from tasklineage.core.failure import without_our_frames
 from tasklineage.errors import ConfigError
 from tasklineage.key.code_version import TaskLike, code_version
@@ -108,11 +108,21 @@ class Task(TaskLike, Generic[P, R]):
         """Extra things whose content counts."""
         return self.settings.track
 
+    # `asyncio.iscoroutinefunction` and, from Python 3.12 on, that of `inspect` ask for these marks.
+
+    @property
+    def _is_coroutine(self) -> object:
+        return _mark("asyncio.coroutines", "_is_coroutine") if self.is_async else None
+
+    @property
+    def _is_coroutine_mark(self) -> object:
+        return _mark("inspect", "_is_coroutine_mark") if self.is_async else None
+
     # Calling.
 
     def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
         if config.is_disabled():
-            bare: R = plain_value(self, args, kwargs)
+            bare: R = engine.bare_value(self, args, kwargs)
             return bare
         try:
             result: R = engine.call(self, args, kwargs)
@@ -482,6 +492,11 @@ def _is_async(function: Callable[..., Any]) -> bool:
     from inspect import iscoroutinefunction  # slow to import
 
     return iscoroutinefunction(function)
+
+
+def _mark(module: str, name: str) -> object:
+    """The mark of coroutine functions that this module knows, if it is loaded: it is who asks."""
+    return getattr(sys.modules.get(module), name, None)
 
 
 def _name_of(function: Callable[..., Any]) -> str:
