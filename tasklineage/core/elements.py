@@ -174,12 +174,15 @@ class Elements:
         self._count += 1
         args, kwargs = self._spread(element)
         skipped: list[bytes] = []
+        call: Call | None
         try:
             try:
                 call = Call(
                     self._task, args, kwargs, self._parent, position, self._edges, self._first
                 )
             except Unresolved:
+                call = None
+            if call is None:
                 call = engine.resolved_call(
                     self._task, args, kwargs, self._parent, position, skipped.append
                 )

@@ -13,6 +13,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from tasklineage import config
@@ -59,9 +60,12 @@ def call(task: Task[Any, Any], args: tuple[Any, ...], kwargs: dict[str, Any]) ->
         from tasklineage.core.future import submit
 
         return submit(task, args, kwargs).result()
+    this: Call | None
     try:
         this = Call(task, args, kwargs, parent)
     except Unresolved:
+        this = None
+    if this is None:  # not in the handler: the exception of an input has another context
         this = resolved_call(task, args, kwargs, parent)
     value = answer(this)
     return execute(this) if value is MISS else value
@@ -76,10 +80,11 @@ async def call_async(
     task: Task[Any, Any], args: tuple[Any, ...], kwargs: dict[str, Any], parent: Frame
 ) -> Any:
     """The value of a direct call of an `async def` task, made on the caller's loop."""
+    this: Call | None = None
     try:
-        try:
+        with suppress(Unresolved):
             this = Call(task, args, kwargs, parent)
-        except Unresolved:
+        if this is None:
             this = await _resolved_call_async(task, args, kwargs, parent)
         return await _value_async(this)
     except BaseException as error:
@@ -150,9 +155,9 @@ async def outcome_async(
     this: Call | None = None
     skipped: list[bytes] = []
     try:
-        try:
+        with suppress(Unresolved):
             this = Call(task, (), kwargs, parent, position)
-        except Unresolved:
+        if this is None:
             this = await _resolved_call_async(task, (), kwargs, parent, position, skipped.append)
         value = await _value_async(this)
     except Exception as error:
@@ -188,10 +193,9 @@ def _made(
     note_skipped: Callable[[bytes], object] = id,
 ) -> Call:
     """The call, with the values of the Futures among its arguments, waited for."""
-    try:
+    with suppress(Unresolved):
         return Call(task, args, kwargs, parent, position)
-    except Unresolved:
-        return resolved_call(task, args, kwargs, parent, position, note_skipped)
+    return resolved_call(task, args, kwargs, parent, position, note_skipped)
 
 
 def answer(this: Call) -> Any:
