@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import inspect
 import keyword
+import os
 import sys
 import typing
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -272,7 +273,7 @@ def _declare(
 
 
 def _shown(default: Any) -> str:
-    return str(default) if isinstance(default, str | Path) else repr(default)
+    return str(default) if isinstance(default, str | os.PathLike) else repr(default)
 
 
 def _help_names(parameters: Sequence[Parameter]) -> list[str]:

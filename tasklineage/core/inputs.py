@@ -16,6 +16,7 @@ class Inputs(Sequence[Any]):
     """
 
     __slots__ = ("_names", "_values")
+    __module__ = "tasklineage"
 
     def __init__(self, values: Iterable[Any], names: Sequence[str] = ()) -> None:
         self._values = list(values)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import subprocess
 import sys
 import threading
 from collections.abc import Callable
@@ -111,6 +112,15 @@ def test_merge_says_what_it_takes(inputs: Any) -> None:
         tl.merge(inputs)
 
 
+def test_what_a_join_was_given_has_its_public_name() -> None:
+    with tl.run() as run:
+        tl.join(total, {"a": one.bind(1), "b": 2})
+    inputs = run["total"].inputs["numbers"]
+    assert inputs.type.startswith("tasklineage.Inputs")
+    assert inputs.preview == "Inputs(a=1, b=2)"
+    assert inputs.value.names == ("a", "b")
+
+
 # Tasks as functions.
 
 
@@ -152,6 +162,12 @@ def test_disabled_tasks_take_futures_as_values(monkeypatch: pytest.MonkeyPatch) 
         _ = failed.failures[0].call
 
 
+def test_the_package_runs_as_a_module() -> None:
+    command = [sys.executable, "-m", "tasklineage", "--version"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert tl.__version__ in done.stdout
+
+
 # What shows itself.
 
 
@@ -188,3 +204,34 @@ def test_the_environment_is_shown_in_brief() -> None:
 def test_what_is_too_common_for_a_history_says_how_many_made_it() -> None:
     tl.map(one, [1, 1.0, True]).results()  # type: ignore[list-item]  # equal, and not the same
     assert "made by 1 call" in repr(tl.whence(True))
+
+
+def test_the_exception_of_an_input_has_no_context_of_ours() -> None:
+    @task
+    async def later(x: int) -> int:
+        return x
+
+    @task
+    def gives(x: int, is_bound: bool) -> Any:
+        return [failing.bind(x) if is_bound else failing.submit(x)]
+
+    def contexts(error: BaseException | None) -> list[BaseException]:
+        return [] if error is None else [error, *contexts(error.__context__)]
+
+    async def element() -> Any:
+        return await tl.amap(later, [failing.bind(6)])
+
+    asked: list[Callable[[], Any]] = [
+        lambda: one(failing.bind(1)),
+        lambda: one.submit(failing.bind(2)).result(),
+        lambda: tl.map(one, [failing.bind(3)]).results(),
+        lambda: tl.join(total, [failing.bind(4)]),
+        lambda: asyncio.run(later(failing.bind(5))),  # type: ignore[arg-type]  # a bound call
+        lambda: asyncio.run(element()),
+        lambda: gives(7, False),
+        lambda: gives(8, True),
+    ]
+    for ask in asked:
+        with pytest.raises(ZeroDivisionError) as caught:
+            ask()
+        assert contexts(caught.value) == [caught.value]

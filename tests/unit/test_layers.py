@@ -25,6 +25,7 @@ LAYERS = {
     "core": 4,
     "cli": 5,
     "ui": 5,
+    "__main__": 6,
 }
 """The first component below the package, and its height. Equal heights do not see each other."""
 

@@ -62,11 +62,27 @@ def _shown(value: Any, level: int) -> str:
         return f"{clipped(str(value.dtype))} {value.shape}"
     if kind.__module__ == "numpy" and isinstance(value, arrays.loaded("generic") or ()):
         return clipped(str(value))
-    if kind.__module__ == "tasklineage":  # a File or Dir
-        return repr(value)
+    if kind.__module__ == "tasklineage":
+        return _own(value, level)
     if level > _MOST_LEVELS:
         return type_name(kind)
     return _line(value, level) or type_name(kind)
+
+
+def _own(value: Any, level: int) -> str:
+    """A File or Dir, or an `Inputs` of a join."""
+    kind = type(value)
+    if kind.__name__ != "Inputs":
+        return repr(value)
+    if level > _MOST_LEVELS:
+        return kind.__name__
+    if not value.names:
+        return f"{kind.__name__}({_shown(list(value), level)})"
+    some = [
+        f"{name}={_shown(part, level + 1)}" for name, part in islice(value.items(), _MOST_ITEMS)
+    ]
+    more = ", …" if len(value) > _MOST_ITEMS else ""
+    return f"{kind.__name__}({', '.join(some)}{more})"
 
 
 def _line(value: Any, level: int) -> str | None:

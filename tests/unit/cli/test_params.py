@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import inspect
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+import tasklineage as tl
 from tasklineage.cli.params import parameters_of, parse
 from tasklineage.errors import ConfigError
 
@@ -95,6 +97,15 @@ def test_help_lists_the_options_and_exits_with_0(capsys: pytest.CaptureFixture[s
     for text in ("--path", "required", "--learning-rate", "default: 0.1", "--no-verbose"):
         assert text in printed
     assert "TASKLINEAGE_PARAM_LEARNING_RATE" in printed
+
+
+def test_help_shows_a_file_as_its_path(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def read(data: tl.File = tl.File(tmp_path / "a.csv")) -> None: ...
+
+    with pytest.raises(SystemExit):
+        given(read, "--help")
+    shown = "".join(capsys.readouterr().out.split())
+    assert f"default:{tmp_path}/a.csv" in shown
 
 
 def test_a_function_without_parameters_has_help_too(capsys: pytest.CaptureFixture[str]) -> None:

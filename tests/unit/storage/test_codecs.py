@@ -22,6 +22,7 @@ import numpy as np
 import pytest
 import xxhash
 
+from tasklineage.core.inputs import Inputs
 from tasklineage.errors import CorruptObject, MissingObject, UnsafeFormat, UnstorableResult
 from tasklineage.storage import codecs
 from tasklineage.storage.codecs import LIMIT, Undecodable, describe, registry
@@ -1011,6 +1012,9 @@ def test_a_codec_says_how_its_values_are_kept_apart() -> None:
         ({"a": Point(1), "b": np.zeros(2)}, f"{{'a': {__name__}.Point, 'b': float64 (2,)}}"),
         pytest.param(10**5000, "int of 16610 bits", id="huge"),
         ("x" * 1000, "1000 long: '" + "x" * 107 + "…"),
+        (Inputs([1, Point(2)], ["a", "b"]), f"Inputs(a=1, b={__name__}.Point)"),
+        (Inputs([1, [2]]), "Inputs([1, [2]])"),
+        (Inputs(range(7), list("abcdefg")), "Inputs(a=0, b=1, c=2, d=3, e=4, f=5, …)"),
     ],
 )
 def test_previews_are_short_and_say_what_there_is(value: Any, text: str) -> None:

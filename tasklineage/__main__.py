@@ -1,0 +1,5 @@
+"""`python -m tasklineage`: the command `tasklineage`."""
+
+from tasklineage.cli.main import main
+
+main()
