@@ -138,7 +138,7 @@ def _run_script(file: Path, options: RunOptions, args: list[str]) -> None:
     sys.argv = [str(file), *args]
     sys.path.insert(0, str(file.resolve().parent))
     since = time.time()
-    code = _ended(lambda: _execute_main(file))
+    code = ended(lambda: _execute_main(file))
     for begun in _begun_here(since):
         if options.tags and begun.parent is None:
             begun.add_tags(*options.tags)
@@ -151,10 +151,10 @@ def _run_task(file: Path, attribute: str, given: RunOptions, args: list[str]) ->
     """Call one function of the file in a run named after it."""
     sys.argv = [str(file), *args]
     loaded: list[Any] = []
-    code = _ended(lambda: loaded.append(_load(file)))
+    code = ended(lambda: loaded.append(load(file)))
     if code:
         raise SystemExit(code)
-    function = _function_of(loaded[0], attribute, file)
+    function = function_of(loaded[0], attribute, file)
     taken = {name for p in parameters_of(function) for name in (p.option, f"--no-{p.option[2:]}")}
     options, rest = split(given, args, taken)
     _apply(options)
@@ -202,7 +202,7 @@ def _execute_main(file: Path) -> None:
     exec(compile(file.read_bytes(), path, "exec"), module.__dict__)
 
 
-def _load(file: Path) -> types.ModuleType:
+def load(file: Path) -> types.ModuleType:
     """The file as a module, named as an import from its folder, or its package, would name it."""
     path = file.resolve()
     folder, name = path.parent, path.stem
@@ -219,7 +219,14 @@ def _load(file: Path) -> types.ModuleType:
     return module
 
 
-def _function_of(module: types.ModuleType, attribute: str, file: Path) -> Callable[..., Any]:
+def function_of(module: types.ModuleType, attribute: str, file: Path) -> Callable[..., Any]:
+    """The function of that name in the module.
+
+    Raises
+    ------
+    ConfigError
+        There is none.
+    """
     try:
         found: Any = reduce(getattr, attribute.split("."), module)
     except AttributeError:
@@ -235,7 +242,7 @@ def _is_own(value: Any, module: types.ModuleType) -> bool:
     return inspect.isfunction(plain) and plain.__module__ == module.__name__
 
 
-def _ended(execute: Callable[[], None]) -> Any:
+def ended(execute: Callable[[], None]) -> Any:
     """Execute the user's code; what to exit with, as `SystemExit` takes it.
 
     `sys.last_value` is what the interpreter sets for an exception that nobody caught: by it the

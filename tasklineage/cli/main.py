@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from typer.main import get_command
 
-from tasklineage.cli import dump, environment, execute, lineage, reading, rerunning
+from tasklineage.cli import accepting, dump, environment, execute, lineage, reading, rerunning
 
 app = typer.Typer(
     name="tasklineage",
@@ -26,6 +26,7 @@ app.command("logs")(reading.log)
 app.command("whence")(lineage.whence)
 app.command("lineage")(lineage.lineage)
 app.command("graph")(lineage.graph)
+app.command("accept")(accepting.accept)
 app.command("dump")(dump.dump)
 app.command("env")(environment.env)
 app.command("rerun", context_settings=execute.SETTINGS)(rerunning.rerun)

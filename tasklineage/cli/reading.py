@@ -181,6 +181,7 @@ def _show_call(call: Call, json: bool) -> None:
     pairs = call_cells(call) | {
         "run": f"{call.run.id} {call.run.name}",
         "computed by": "" if producer is None else f"{producer.id} {time_text(producer.started)}",
+        "accepted": f"made under code version {call.code_version}" if call.accepted else "",
         "attempts": str(len(call.attempts)) if len(call.attempts) > 1 else "",
         "changed": ", ".join(call.mutated),
         "untracked": ", ".join(call.untracked),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from tasklineage.core import capture, memos, origins
+from tasklineage.core import aliases, capture, memos, origins
 from tasklineage.core.call import Call
 from tasklineage.core.capture import Capture
 from tasklineage.core.failure import described, noted, status_of, without_our_frames
@@ -24,7 +24,6 @@ from tasklineage.storage.records import (
     Attempt,
     CallBegin,
     CallEnd,
-    Code,
     Edge,
     Ref,
     new,
@@ -62,7 +61,7 @@ class Body:
         if run.store.has_code(code):
             run.append(begin)
         else:
-            run.append_all((Code(code, this.task.name, this.code.parts), begin))
+            run.append_all((aliases.record_of(this.task, this.code), begin))
         # Before the body can change them: what is recorded has the digest it was given.
         self.arguments = _arguments(this)
 

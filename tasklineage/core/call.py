@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 R = TypeVar("R")
 _NOTHING = Ref(b"")
+_PREFIX = b"tasklineage key %d:" % SCHEME
 _CHEAP = 100e-6
 """Seconds for looking at shared arguments again that are never saved."""
 _LOOKS = 8
@@ -52,7 +53,7 @@ class Plan:
         self.bind = task.binding.bind
         self.names = task.binding.names
         self._task = task
-        self._prefix = b"tasklineage key %d:" % SCHEME + code.digest
+        self._prefix = _PREFIX + code.digest
         self._keyed = [(name in task.ignore, task.key.get(name)) for name in task.binding.names]
         self.is_plain = not task.ignore and not task.key
         """Whether every argument counts as a whole."""
@@ -88,9 +89,15 @@ class Plan:
             return _IGNORED
         return digest(value if function is None else function(value))
 
-    def key(self, digests: tuple[bytes, ...], salt: tuple[Condition, ...]) -> bytes:
-        """What makes two calls the same: code version, arguments that count, tracked extras."""
-        text = self._prefix + b"".join(digests)
+    def key(
+        self, digests: tuple[bytes, ...], salt: tuple[Condition, ...], code: bytes | None = None
+    ) -> bytes:
+        """What makes two calls the same: code version, arguments that count, tracked extras.
+
+        `code` is another code version than that of the task.
+        """
+        prefix = self._prefix if code is None else _PREFIX + code
+        text = prefix + b"".join(digests)
         if salt:
             text += b"".join(condition.digest for condition in salt)
         return xxh3_128_digest(text)
@@ -242,6 +249,10 @@ class Call:
         self.miss = ""
         """Why the newest memo of its key did not answer, as it is recorded."""
         self.output = _NOTHING
+
+    def key_under(self, code: bytes) -> bytes:
+        """What the key would be if that were the code version of the task."""
+        return self.plan.key(self.digests, self.salt, code)
 
     def changed_arguments(self, took: float) -> list[str]:
         """The parameters whose arguments the body, in `took` seconds, has changed in place.

@@ -181,7 +181,8 @@ def forget(task: Task[Any, Any], args: tuple[Any, ...], kwargs: dict[str, Any]) 
     if config.is_disabled():
         return
     this = _made(task, args, kwargs, current.get() or top_frame())
-    this.run.store.forget(this.key)
+    for key in memos.keys(this):
+        this.run.store.forget(key)
 
 
 def _made(

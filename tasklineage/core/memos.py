@@ -7,7 +7,7 @@ import weakref
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from tasklineage.core import extras
+from tasklineage.core import aliases, extras
 from tasklineage.core.fold import Fold
 from tasklineage.errors import CorruptObject, MissingObject
 from tasklineage.key.digest import digest
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from tasklineage.core.call import Call
     from tasklineage.core.run import RunState
     from tasklineage.core.task import Task
+    from tasklineage.storage.store import Store
 
 Member = tuple[str, bytes]
 
@@ -48,7 +49,10 @@ def find(this: Call) -> CallEnd | None:
     if not this.task.settings.memo:
         return None
     memo: CallEnd | None = this.run.store.find_memo(this.code.digest, this.key)
-    return None if memo is None else _checked(this, memo)
+    memo = None if memo is None else _checked(this, memo)
+    if memo is not None or this.run.store.aliases.get(this.code.digest) == ():
+        return memo
+    return _find_under_aliases([this])[0]
 
 
 def find_many(calls: Sequence[Call]) -> list[CallEnd | None]:
@@ -57,10 +61,22 @@ def find_many(calls: Sequence[Call]) -> list[CallEnd | None]:
         return [None] * len(calls)
     store = calls[0].run.store
     found = store.find_memos(calls[0].code.digest, [call.key for call in calls])
-    return [
+    memos = [
         None if memo is None else _checked(call, memo)
         for call, memo in zip(calls, found, strict=True)
     ]
+    missed = [n for n, memo in enumerate(memos) if memo is None]
+    if missed and store.aliases.get(calls[0].code.digest) != ():
+        others = _find_under_aliases([calls[n] for n in missed])
+        for n, memo in zip(missed, others, strict=True):
+            memos[n] = memo
+    return memos
+
+
+def keys(this: Call) -> list[bytes]:
+    """The key of the call, and what it would be under each alias of its code version."""
+    others = aliases.aliases_of(this.run.store, this.task, this.code)
+    return [this.key, *(this.key_under(alias.code) for alias in others)]
 
 
 def refusal(this: Call, memo: CallEnd) -> Miss | None:
@@ -78,13 +94,14 @@ def refusal(this: Call, memo: CallEnd) -> Miss | None:
         if broken is not None:
             return Miss(broken[0], broken[1], broken[2].hex())
     run = this.run
+    store = run.store
     members: tuple[Member, ...] = ()
     if memo.versions is not None:
-        members = run.store.versions(memo.versions)
+        members = store.versions(memo.versions)
         if not members:
             return Miss("missing", "", f"versions {memo.versions.hex()}")
         for name, code in members:
-            if code and not _is_live(name, code):
+            if code and not _is_live(store, name, code):
                 return Miss("version", name, code.hex())
     if not run.refresh:
         return None
@@ -109,7 +126,8 @@ def _checked(this: Call, memo: CallEnd) -> CallEnd | None:
     miss = refusal(this, memo)
     if miss is None:
         return memo
-    note_miss(this, memo, miss)
+    if memo.key == this.key or not this.miss:  # not of an alias
+        note_miss(this, memo, miss)
     return None
 
 
@@ -129,6 +147,8 @@ def own_members(this: Call, fold: Fold) -> tuple[Member, ...]:
 def fold_memo(fold: Fold, this: Call, memo: CallEnd) -> None:
     """Fold a hit into its parent."""
     members = this.run.store.versions(memo.versions) if memo.versions is not None else ()
+    if memo.code != this.code.digest:  # for as long as the one stands for the other
+        members = (*members, (this.task.name, memo.code))
     own = _own_end(this, memo.ended)
     fold.add(
         this.task.name,
@@ -168,9 +188,29 @@ def _own_end(this: Call, ended: float) -> float | None:
     return None if ttl is None else ended + ttl
 
 
-def _is_live(name: str, code: bytes) -> bool:
-    tasks = _Live.tasks.get(name)
-    return tasks is not None and any(digest(task) == code for task in list(tasks))
+def _find_under_aliases(calls: Sequence[Call]) -> list[CallEnd | None]:
+    """The memo of each of several calls of one task under another code version."""
+    found: list[CallEnd | None] = [None] * len(calls)
+    store, first = calls[0].run.store, calls[0]
+    for alias in aliases.aliases_of(store, first.task, first.code):
+        missed = [n for n, memo in enumerate(found) if memo is None]
+        there = store.find_memos(alias.code, [calls[n].key_under(alias.code) for n in missed])
+        for n, memo in zip(missed, there, strict=True):
+            if memo is not None and _has_parameters(first, memo):
+                found[n] = _checked(calls[n], memo)
+    return found
+
+
+def _has_parameters(this: Call, memo: CallEnd) -> bool:
+    """Whether what stood in the key at some place was the same parameter."""
+    return tuple(argument[0] for argument in memo.arguments) == this.plan.names
+
+
+def _is_live(store: Store, name: str, code: bytes) -> bool:
+    tasks = list(_Live.tasks.get(name, ()))
+    if any(digest(task) == code for task in tasks):
+        return True
+    return any(aliases.is_alias(store, task, code) for task in tasks)
 
 
 def _refreshed(run: RunState, memo: CallEnd, task: str, members: tuple[Member, ...]) -> str | None:

@@ -50,7 +50,7 @@ def rerun(call: Call, record: bool, overrides: Mapping[str, Any]) -> Any:
     args, kwargs = _arguments(call, task, overrides)
     try:
         if record:
-            return engine.call_anew(_named(task, call.task), args, kwargs)
+            return engine.call_anew(named(task, call.task), args, kwargs)
         value = plain_value(task, tuple(args), kwargs)
         return with_values(run_coroutine(value) if task.is_async else value)
     except BaseException as error:
@@ -205,7 +205,7 @@ def _warn_if_edited(call: Call, executed: Call, task: Task[Any, Any]) -> None:
         )
 
 
-def _named(task: Task[Any, Any], name: str) -> Task[Any, Any]:
+def named(task: Task[Any, Any], name: str) -> Task[Any, Any]:
     """The task under the name that was recorded: a loaded script has another than one that runs."""
     return task if task.name == name else task.options(name=name)
 

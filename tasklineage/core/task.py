@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from tasklineage.core.future import BoundCall, Future
     from tasklineage.core.policy import Retry
     from tasklineage.executors.base import Executor
+    from tasklineage.query.acceptances import Acceptance
 
 P = ParamSpec("P")
 R = TypeVar("R", covariant=True)
@@ -179,6 +180,32 @@ class Task(TaskLike, Generic[P, R]):
         It acts on the key alone: memos of calls above and below stay.
         """
         engine.forget(self, args, kwargs)
+
+    def accept(self, *, revoke: bool = False, store: Any = None) -> Acceptance:
+        """Let memos of the previous code version stay good for the present one.
+
+        The previous one is that, of those whose memos are in the store, which was used last. Where
+        the code of callers has changed by nothing else, their memos stay good too. Calls that were
+        made under the present code keep their own memos. It is a decision, made once for an edit
+        by somebody who knows that it cannot change results: nothing is compared.
+
+        Parameters
+        ----------
+        revoke
+            What was accepted for the present code is no longer good.
+        store
+            The store to decide for, by default that of the run.
+
+        Raises
+        ------
+        NotFound
+            There is nothing to accept, or nothing to revoke.
+        ConfigError
+            The task had other parameters.
+        """
+        from tasklineage.core.acceptance import accept  # rarely needed
+
+        return accept(self, revoke=revoke, store=store)
 
     def calls(self, **filters: Any) -> Sequence[Any]:
         """The recorded calls of this task, newest first; filters as for `tl.calls`."""

@@ -28,11 +28,14 @@ from tasklineage.key.boundary import Boundary
 from tasklineage.key.closure import Data, Walk
 from tasklineage.key.digest import Unresolved, digest, is_immutable, set_code_hook
 from tasklineage.key.guards import Guards
+from tasklineage.key.modular import cut_digest
 from tasklineage.key.nodes import graph_digest
 from tasklineage.key.parts import Part, parts_of
 from tasklineage.key.tasklike import TaskLike
 
-__all__ = ["CodeVersion", "Part", "TaskLike", "changed_data", "code_version", "data_state"]
+__all__ = [
+    "CodeVersion", "Part", "TaskLike", "changed_data", "code_version", "data_state", "modular",
+]  # fmt: skip
 
 State = tuple[bytes, ...]
 """Digests of the mutable values that a closure reads, in its order."""
@@ -128,6 +131,10 @@ class Closure:
     def parts(self, state: State) -> tuple[Part, ...]:
         """Everything that counted for the code version of that state."""
         return parts_of(self._nodes, self._owns(state))
+
+    def cut(self, state: State) -> tuple[bytes, list[TaskLike]]:
+        """The digest for that state without the tasks that the code calls, and these in order."""
+        return cut_digest(self._nodes, self._root, self._owns(state))
 
     def changes(self, state: State) -> dict[str, bytes]:
         """Names of what has changed since that state, with the digests that they have now. HOT."""
@@ -256,6 +263,22 @@ def code_version(thing: Any) -> CodeVersion:
     return version
 
 
+def modular(version: CodeVersion) -> bytes:
+    """Digests that tell an edit of a task that the code calls from one of the code itself.
+
+    One after the other: of what is left of the closure when the tasks that it calls are cut off;
+    of the task as a value; of the code version of each of those tasks, zeros for the task itself.
+    Empty for what is no task, and where something changes meanwhile.
+    """
+    task = version.closure.thing
+    if not isinstance(task, TaskLike):
+        return b""
+    own, tasks = version.closure.cut(version.state)
+    below = [_ITSELF if child is task else code_version(child).digest for child in tasks]
+    found = b"".join((own, digest(task), *below))
+    return found if code_version(task) is version else b""
+
+
 def changed_data(version: CodeVersion) -> tuple[str, ...]:
     """Names of the globals, cells and attributes that the code reads and that have changed since.
 
@@ -361,6 +384,8 @@ def _measure_again(data: Data, tokens: _Tokens) -> None:
     )
 
 
+_ITSELF = bytes(16)
+"""Stands for the code version of the task that calls itself."""
 _OUTSIDE = Boundary()
 _UNKNOWN = b"code that was not there"
 _REMEMBERED = 64

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tasklineage.errors import NotFound
+from tasklineage.query.acceptances import accepted_ever
 from tasklineage.query.artifacts import Artifact, Values
 from tasklineage.query.cards import call_card
 from tasklineage.query.cells import call_row
@@ -277,6 +278,15 @@ class Call:
         """The digest of the code that counted: `xxh3:…`; empty for a call that was never made."""
         code = self._executed().code
         return digest_text(code) if code else ""
+
+    @property
+    def accepted(self) -> bool:
+        """Whether this hit stood by the memo of another code version, which had been accepted."""
+        record = self._record()
+        if not isinstance(record, Hit):
+            return False
+        executed = call_of(self._store, record.producer)._executed()
+        return executed.key != record.key and accepted_ever(self._store)
 
     def rerun(self, /, record: bool = False, **overrides: Any) -> Any:
         """Make the call again, here and now, with the arguments that were recorded.

@@ -237,6 +237,10 @@ class Catalog:
             lambda tables: {one: selections.users(tables, one, roles, limit) for one in wanted}
         )
 
+    def memo_codes(self, task: str) -> list[tuple[bytes, float, Location]]:
+        """Code versions under which calls of this task are memos; end and record of the last."""
+        return self._upkeep.ask(lambda tables: selections.memo_codes(tables, task))
+
     def counts(self, run: bytes) -> tuple[int, int, int]:
         """How many calls of the run were hits, how many executed to their end, how many failed."""
         query = """SELECT status, count(*) FROM calls
@@ -283,6 +287,18 @@ class Catalog:
         return self._upkeep.ask_covering(
             beyond, lambda tables: selections.located(tables, "codes", digest)
         )
+
+    def codes_like(
+        self, column: str, digest: bytes, beyond: Offsets
+    ) -> list[tuple[bytes, Location]]:
+        """Code versions with that digest in common (`modular`, `portable`), and their records."""
+        return self._upkeep.ask_covering(
+            beyond, lambda tables: selections.codes_like(tables, column, digest)
+        )
+
+    def accepts(self, beyond: Offsets) -> list[Location]:
+        """Where all records of accepted code versions stand."""
+        return self._upkeep.ask_covering(beyond, selections.accepts)
 
     def versions(self, digest: bytes, beyond: Offsets) -> list[Location]:
         """Where records of this set of versions stand."""

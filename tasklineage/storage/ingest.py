@@ -17,6 +17,7 @@ import msgpack
 from tasklineage.storage.records import (
     KIND_OF,
     RUNNING,
+    Accept,
     CallBegin,
     CallEnd,
     Code,
@@ -69,6 +70,7 @@ class Rows:
         self.versions: list[Row] = []
         self.forgotten: list[Row] = []
         self.environments: list[Row] = []
+        self.accepts: list[Row] = []
         self._adders: dict[int, Callable[[bytes, Place], None]] = {
             KIND_OF[RunBegin]: self._run_begin,
             KIND_OF[RunEnd]: self._run_end,
@@ -80,6 +82,7 @@ class Rows:
             KIND_OF[Versions]: self._versions,
             KIND_OF[Forget]: self._forget,
             KIND_OF[RunEnvironment]: self._environment,
+            KIND_OF[Accept]: self._accept,
         }
 
     def add(self, segment: int, frames: Iterable[tuple[int, int, int, bytes]]) -> None:
@@ -194,7 +197,7 @@ class Rows:
 
     def _code(self, payload: bytes, place: Place) -> None:
         code: Code = decode(KIND_OF[Code], payload)
-        self.codes.append((code.digest, *place))
+        self.codes.append((code.digest, *place, code.modular[:16], code.portable[:16]))
 
     def _versions(self, payload: bytes, place: Place) -> None:
         versions: Versions = decode(KIND_OF[Versions], payload)
@@ -203,6 +206,10 @@ class Rows:
     def _environment(self, payload: bytes, place: Place) -> None:
         found: RunEnvironment = decode(KIND_OF[RunEnvironment], payload)
         self.environments.append((found.run, *place))
+
+    def _accept(self, payload: bytes, place: Place) -> None:
+        accept: Accept = decode(KIND_OF[Accept], payload)
+        self.accepts.append((accept.code, *place))
 
     def _forget(self, payload: bytes, place: Place) -> None:
         forget: Forget = decode(KIND_OF[Forget], payload)

@@ -267,6 +267,11 @@ class Code(NamedTuple):
     task: str
     parts: tuple[tuple[str, str, bytes, str], ...]
     """(kind, qualified name, digest, text) each; the text is source, or a preview of a value."""
+    modular: bytes = b""
+    """Digests one after the other: of the graph with the tasks that it calls cut off; of the task
+    as a value; of the code version of each of those tasks, zeros for the task itself."""
+    portable: bytes = b""
+    """The digest of the closure in terms of syntax, then two bytes: the version of Python."""
 
 
 class Versions(NamedTuple):
@@ -283,15 +288,28 @@ class Forget(NamedTuple):
     at: float
 
 
+class Accept(NamedTuple):
+    """Memos of other code versions answer for calls of this one, or no longer do."""
+
+    task: str
+    code: bytes
+    """The code version that was in force."""
+    accepted: tuple[bytes, ...]
+    at: float
+    user: str = ""
+    revoked: bool = False
+    """True: from this moment on they do not."""
+
+
 Record = (
     RunBegin | RunEnd | RunTags | CallBegin | CallEnd | Hit | Code | Versions | Forget
-    | RunEnvironment
+    | RunEnvironment | Accept
 )  # fmt: skip
 R = TypeVar("R")
 
 KINDS: dict[int, type[Any]] = {
     1: RunBegin, 2: RunEnd, 3: RunTags, 4: CallBegin, 5: CallEnd, 6: Hit, 7: Code, 8: Versions,
-    9: Forget, 10: RunEnvironment,
+    9: Forget, 10: RunEnvironment, 11: Accept,
 }  # fmt: skip
 KIND_OF: dict[type[Any], int] = {record: kind for kind, record in KINDS.items()}
 

@@ -240,6 +240,29 @@ def _run_row(tables: Tables, row: tuple[Any, ...]) -> RunRow:
     )  # fmt: skip
 
 
+def codes_like(tables: Tables, column: str, digest: bytes) -> list[tuple[bytes, Location]]:
+    """The code versions with that digest in common (`modular` or `portable`), and their records."""
+    query = f"""SELECT digest, segment, offset, length FROM codes
+                WHERE {column} = ? AND {column} != x''"""
+    return [(row[0], tables.location(*row[1:])) for row in tables.all(query, (digest,))]
+
+
+def accepts(tables: Tables) -> list[Location]:
+    """Where all records of accepted code versions stand."""
+    query = "SELECT segment, offset, length FROM accepts"
+    return [tables.location(*row) for row in tables.all(query)]
+
+
+def memo_codes(tables: Tables, task: str) -> list[tuple[bytes, float, Location]]:
+    """Code versions under which calls of a task are memos; end and record of the last of these."""
+    query = """SELECT memos.code, max(memos.ended), calls.segment, calls.offset, calls.length
+               FROM calls
+               JOIN memos ON memos.segment = calls.segment AND memos.offset = calls.offset
+               WHERE task = (SELECT n FROM tasks WHERE name = ?)""" + _not_forgotten(tables)
+    rows = tables.all(f"{query} GROUP BY memos.code", (as_sql(task),))
+    return [(code, ended, tables.location(*place)) for code, ended, *place in rows]
+
+
 def located(tables: Tables, table: str, digest: bytes) -> list[Location]:
     """Where records of that digest stand: `codes`, `versions`; of that run: `environments`."""
     query = f"SELECT segment, offset, length FROM {table} WHERE digest = ?"

@@ -40,7 +40,7 @@ from tasklineage.storage.frames import Location
 from tasklineage.storage.journal import Journal
 from tasklineage.storage.memos import Memo
 from tasklineage.storage.objects import Objects
-from tasklineage.storage.records import CallEnd, Code, Forget, Record, Ref, Versions
+from tasklineage.storage.records import Accept, CallEnd, Code, Forget, Record, Ref, Versions
 from tasklineage.storage.tail import Tail
 from tasklineage.storage.values import Values
 from tasklineage.storage.verified import Verified
@@ -48,12 +48,13 @@ from tasklineage.storage.verified import Verified
 if TYPE_CHECKING:
     from tasklineage.key.file_contents import Memory
     from tasklineage.storage.contents import Keeper, StoredContents
+    from tasklineage.storage.kin import Kin
 
 DURABILITIES = ("process", "power")
 SAVED_FROM = 1 << 20
 """Bytes of the journal beyond the catalog from which on it is brought up to date at the end."""
 _KEPT_OPEN = 8
-_INDEXED = frozenset({CallEnd, Forget, Code, Versions})
+_INDEXED = frozenset({CallEnd, Forget, Code, Versions, Accept})
 
 Members = tuple[tuple[str, bytes], ...]
 
@@ -109,6 +110,8 @@ class Store:
         self._newest = self._tail.memos.newest
         self._loaded = self._tail.memos.loaded
         self._codes = self._tail.codes.known
+        self.aliases = self._tail.kin.aliases
+        """By code version, what `core.aliases` has found of those whose memos answer for it."""
 
     @property
     def url(self) -> str:
@@ -348,6 +351,11 @@ class Store:
         """The record of this code version; None where there is none, or none that is undamaged."""
         self._tail.open()
         return self._tail.codes.find(digest, self._tail.beyond)
+
+    def kin(self) -> Kin:
+        """Which code versions have something in common, and which were accepted for which."""
+        self._tail.open()
+        return self._tail.kin
 
     def intern_versions(self, members: Iterable[tuple[str, bytes]]) -> bytes:
         """The digest that stands for this set of tasks and code versions in records.

@@ -17,7 +17,7 @@ from tasklineage.storage.ingest import Row, Rows, as_sql, from_sql
 if TYPE_CHECKING:
     import sqlite3
 
-VERSION = 3
+VERSION = 4
 """Goes up with any change of the schema, or of what the rows mean; other versions are made anew."""
 CHUNK = 20_000
 """Frames whose rows are in memory at once."""
@@ -60,6 +60,11 @@ CREATE TABLE memos (
     PRIMARY KEY (code, key, ended, segment, offset)) WITHOUT ROWID;
 CREATE TABLE forgotten (key BLOB PRIMARY KEY, at REAL) WITHOUT ROWID;
 CREATE TABLE codes (
+    digest BLOB, segment INT, offset INT, length INT, modular BLOB, portable BLOB,
+    PRIMARY KEY (digest, segment, offset)) WITHOUT ROWID;
+CREATE INDEX codes_by_modular ON codes (modular) WHERE modular != x'';
+CREATE INDEX codes_by_portable ON codes (portable) WHERE portable != x'';
+CREATE TABLE accepts (
     digest BLOB, segment INT, offset INT, length INT,
     PRIMARY KEY (digest, segment, offset)) WITHOUT ROWID;
 CREATE TABLE versions (
@@ -214,6 +219,7 @@ class Tables:
         self._add("codes", rows.codes)
         self._add("versions", rows.versions)
         self._add("environments", rows.environments)
+        self._add("accepts", rows.accepts)
 
     def _add(self, table: str, rows: list[Row], conflict: str = "") -> None:
         """Insert the rows, many at a time: a statement costs as much as the row it inserts."""

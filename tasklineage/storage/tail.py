@@ -18,16 +18,26 @@ from tasklineage.storage import forks, records
 from tasklineage.storage.catalog import Catalog, refs_of
 from tasklineage.storage.frames import Location
 from tasklineage.storage.journal import Batch, Cursor, Journal
+from tasklineage.storage.kin import Kin
 from tasklineage.storage.memos import Memos
-from tasklineage.storage.records import KIND_OF, CallEnd, Code, Forget, Record, Ref, Versions
+from tasklineage.storage.records import (
+    KIND_OF,
+    Accept,
+    CallEnd,
+    Code,
+    Forget,
+    Record,
+    Ref,
+    Versions,
+)
 from tasklineage.storage.tables import Offsets
 
 LONGEST = 200_000
 """Records that are indexed in memory; with more than that the catalog is brought up to date."""
 
 _ENDED, _CODE = KIND_OF[CallEnd], KIND_OF[Code]
-_VERSIONS, _FORGET = KIND_OF[Versions], KIND_OF[Forget]
-_KINDS = frozenset({_ENDED, _CODE, _VERSIONS, _FORGET})
+_VERSIONS, _FORGET, _ACCEPT = KIND_OF[Versions], KIND_OF[Forget], KIND_OF[Accept]
+_KINDS = frozenset({_ENDED, _CODE, _VERSIONS, _FORGET, _ACCEPT})
 _new = tuple.__new__
 _seconds = struct.Struct(">d").unpack
 
@@ -99,6 +109,7 @@ class Tail:
     def __init__(self, journal: Journal, catalog: Catalog) -> None:
         self.mutex = threading.Lock()
         self.memos = Memos(catalog)
+        self.kin = Kin(journal, catalog)
         self.codes = Interned(journal, Code, catalog.codes)
         self.versions = Interned(journal, Versions, catalog.versions)
         self.beyond: Offsets = {}
@@ -145,8 +156,11 @@ class Tail:
             self.memos.forget(record.key, record.at)
         elif isinstance(record, Code):
             self.codes.wrote(record.digest, location)
+            self.kin.add_code(record, location)
         elif isinstance(record, Versions):
             self.versions.wrote(record.digest, location)
+        elif isinstance(record, Accept):
+            self.kin.add_accept(record)
 
     def stored(self, digest: bytes) -> Ref | None:
         """Where a value of that Digest is stored in an object, as some record says.
@@ -182,6 +196,7 @@ class Tail:
     def _begin(self, beyond: Offsets, finished: list[str]) -> Cursor:
         self.beyond, self._finished = beyond, finished
         self.memos.begin(beyond)
+        self.kin.begin(beyond)
         return self._journal.cursor(beyond, finished)
 
     def _large_refs(self) -> dict[bytes, Ref]:
@@ -221,9 +236,12 @@ class Tail:
             record: Any = records.decode(kind, payload)
             if kind == _CODE:
                 self.codes.add(record.digest, location)
+                self.kin.add_code(record, location)
             elif kind == _VERSIONS:
                 self.versions.add(record.digest, location)
             elif kind == _FORGET:
                 self.memos.forget(record.key, record.at)
+            elif kind == _ACCEPT:
+                self.kin.add_accept(record)
             elif record.memo:
                 self.memos.add(record.key, record.ended, location)
