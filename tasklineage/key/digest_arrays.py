@@ -57,7 +57,9 @@ def _masked(value: Any, _: Code) -> Parts:
     own = {name: part for name, part in vars(value).items() if name not in _OF_MASKED}
     rest = value._optinfo or None, own or None
     kind = None if type(value) is numpy.ma.MaskedArray else type(value)
-    return "numpy.ma.MaskedArray", value.view(numpy.ndarray), mask, fill, *rest, kind
+    form = "numpy.ma.MaskedArray", value.view(numpy.ndarray), mask, fill, *rest, kind
+    base = None if value._baseclass is numpy.ndarray else value._baseclass
+    return (*form, bool(value.hardmask), base) if value.hardmask or base is not None else form
 
 
 @LIBRARY.form("numpy:generic", family=True)
@@ -107,7 +109,10 @@ def _type_form(dtype: Any) -> Any:
         return "array", _type_form(base), shape
     if dtype.names is not None:
         fields = [
-            (name, dtype.fields[name][1], _type_form(dtype.fields[name][0])) for name in dtype.names
+            (name, offset, _type_form(inner), *title)
+            for name, (inner, offset, *title) in (
+                (name, dtype.fields[name]) for name in dtype.names
+            )
         ]
         return "record" if dtype.type is numpy.record else "void", dtype.itemsize, fields
     if dtype.num >= _BUILT_IN:

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
+from tasklineage.key.attributes import attached
 from tasklineage.key.digest_arrow import chunks_of, content, text_form, type_form
 from tasklineage.key.digest_forms import Code, Library, Parts
 
@@ -43,18 +44,19 @@ def _index(value: Any, _: Code) -> Parts:
     frequency = getattr(value, "freqstr", None)
     if frequency is not None and getattr(value.freq, "holidays", None):  # its text has none of them
         frequency = frequency, value.freq
-    return f"pandas.{type(value).__name__}", value.name, _column(value), frequency
+    name = f"pandas.{type(value).__name__}"
+    return name, value.name, _column(value), frequency, *_own(value)
 
 
 @LIBRARY.form("pandas:RangeIndex")
 def _range_index(value: Any, _: Code) -> Parts:
-    return "pandas.RangeIndex", value.name, value.start, value.stop, value.step
+    return "pandas.RangeIndex", value.name, value.start, value.stop, value.step, *_own(value)
 
 
 @LIBRARY.form("pandas:MultiIndex")
 def _multi_index(value: Any, _: Code) -> Parts:
     levels = [_column(value.get_level_values(i)) for i in range(value.nlevels)]
-    return "pandas.MultiIndex", list(value.names), levels
+    return "pandas.MultiIndex", list(value.names), levels, *_own(value)
 
 
 @LIBRARY.form("pandas:Timestamp")
@@ -147,7 +149,9 @@ def _values(array: Any) -> Parts:
 
 
 def _categories(array: Any) -> Parts:
-    return "category", array.dtype.ordered, _column(array.categories), array.codes
+    form = "category", array.dtype.ordered, _column(array.categories), array.codes
+    name = array.categories.name
+    return form if name is None else (*form, name)
 
 
 def _zoned(array: Any) -> Parts:
@@ -209,11 +213,18 @@ def _masked(array: Any) -> Parts:
     return str(dtype), values, sys.modules["numpy"].asarray(array.isna())
 
 
+def _own(value: Any) -> Parts:
+    """What somebody has attached to an index."""
+    own = attached(value)
+    return (own,) if own else ()
+
+
 def _rest(value: Any, name: str) -> Parts:
     """What a frame or series carries beside its columns; for a subclass, the class and its own."""
     pandas: Any = sys.modules["pandas"]
     attributes = (value.attrs or None, value.flags.allows_duplicate_labels)
+    own = attached(value)
     if type(value) is getattr(pandas, name):
-        return attributes
-    own = {key: getattr(value, key, None) for key in value._metadata if key != "_name"}
+        return (*attributes, own) if own else attributes
+    own |= {key: getattr(value, key, None) for key in value._metadata if key != "_name"}
     return *attributes, type(value), own

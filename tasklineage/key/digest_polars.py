@@ -14,6 +14,7 @@ from typing import Any
 
 from xxhash import xxh3_128
 
+from tasklineage.key.attributes import attached
 from tasklineage.key.digest_arrow import text_form
 from tasklineage.key.digest_forms import Code, Library, Parts, Undigestible
 
@@ -70,7 +71,19 @@ def type_form(dtype: Any) -> Parts:
     if name == "Enum":
         return name, dtype.categories.to_list()
     parameters = ("time_unit", "time_zone", "precision", "scale")
-    return name, *(getattr(dtype, parameter, None) for parameter in parameters)
+    form = name, *(getattr(dtype, parameter, None) for parameter in parameters)
+    return form if name != "Categorical" else (*form, *_categories_form(dtype))
+
+
+def _categories_form(dtype: Any) -> Parts:
+    """What tells a Categorical from one of the categories that all share, in their own order."""
+    shared = getattr(dtype, "categories", None)
+    if shared is None:  # before polars 1.32
+        ordering = getattr(dtype, "ordering", None)
+        return ("lexical",) if ordering == "lexical" else ()
+    if shared.is_global():
+        return ()
+    return shared.name(), shared.namespace(), str(shared.physical())
 
 
 def _content(series: Any) -> Parts:
@@ -187,7 +200,7 @@ def _hashed(series: Any, raw: Callable[[Any], Any]) -> bytes:
 
 def _rest(value: Any, name: str) -> Parts:
     """For a subclass, the class and its own attributes."""
+    own = attached(value)
     if type(value) is getattr(sys.modules["polars"], name):
-        return ()
-    own = {key: part for key, part in getattr(value, "__dict__", {}).items() if key[:1] != "_"}
+        return (own,) if own else ()
     return type(value), own

@@ -18,16 +18,20 @@ _ARRAYS = {
     "bsr": _COMPRESSED, "csc": _COMPRESSED, "csr": _COMPRESSED, "dia": ("data", "offsets"),
 }  # fmt: skip
 
+_OF_SPARSE = frozenset(
+    "_shape maxprint indptr indices data coords row col offsets rows dtype _dict _index".split()
+)
+
 
 @LIBRARY.form("torch:Tensor", family=True)
 def _tensor(value: Any, code: Code) -> Parts:
     """Its dtype, shape and elements, whether a gradient is wanted, and the gradient it has."""
     torch: Any = sys.modules["torch"]
     kind = type(value)
-    if value.device.type == "meta" or value.is_quantized or value.is_nested:
+    if value.device.type == "meta" or value.is_nested:
         return form_of(object)(value, code)
     grad = value.grad if value.is_leaf else None
-    rest = bool(value.requires_grad), grad, vars(value) or None
+    rest = bool(value.requires_grad), grad, vars(value) or None, *_axis_names(value)
     name = "torch.Parameter" if kind is getattr(torch.nn, "Parameter", None) else "torch.Tensor"
     content = _content(value.detach(), torch)
     if kind is torch.Tensor or name == "torch.Parameter":
@@ -73,7 +77,18 @@ def _jax_array(value: Any, _: Code) -> Parts:
 def _sparse(value: Any, _: Code) -> Parts:
     """The arrays that it consists of, in their order; how wide the indices are does not count."""
     shape = tuple(int(n) for n in value.shape)
-    return f"scipy.sparse.{type(value).__name__}", shape, value.dtype, *_arrays(value)
+    own = sparse_attributes(value)
+    rest = (own,) if own else ()
+    return f"scipy.sparse.{type(value).__name__}", shape, value.dtype, *_arrays(value), *rest
+
+
+def sparse_attributes(value: Any) -> dict[str, Any]:
+    """What a sparse array carries that is not scipy's."""
+    return {
+        name: part
+        for name, part in getattr(value, "__dict__", {}).items()
+        if name not in _OF_SPARSE and not name.startswith(("_has_", "has_"))
+    }
 
 
 def _arrays(value: Any) -> Parts:
@@ -104,6 +119,8 @@ def _place(key: Any) -> tuple[int, ...]:
 def _content(plain: Any, torch: Any) -> Parts:
     """Dtype, shape and elements of a tensor without a graph."""
     about = str(plain.dtype), tuple(map(int, plain.shape))
+    if plain.is_quantized:
+        return *about, str(plain.qscheme()), _elements(plain.int_repr().cpu(), torch), _scale(plain)
     if plain.layout is torch.strided:
         return *about, _elements(plain.resolve_conj().resolve_neg().cpu(), torch)
     if plain.layout is torch.sparse_coo:
@@ -114,6 +131,20 @@ def _content(plain: Any, torch: Any) -> Parts:
         parts = plain.crow_indices(), plain.col_indices(), plain.values()
         return *about, str(plain.layout), *parts
     return *about, str(plain.layout), plain.ccol_indices(), plain.row_indices(), plain.values()
+
+
+def _axis_names(value: Any) -> Parts:
+    """The names of the dimensions, which torch had until 2.12."""
+    names = getattr(value, "names", ())
+    return (tuple(names),) if any(name is not None for name in names) else ()
+
+
+def _scale(plain: Any) -> Parts:
+    """What the integers of a quantized tensor stand for."""
+    if "tensor" in str(plain.qscheme()):
+        return float(plain.q_scale()), int(plain.q_zero_point())
+    scales, points = plain.q_per_channel_scales(), plain.q_per_channel_zero_points()
+    return int(plain.q_per_channel_axis()), scales, points
 
 
 def _elements(plain: Any, torch: Any) -> bytes:

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from importlib import import_module
 from typing import Any
 
+from tasklineage.key.attributes import attached
 from tasklineage.key.digest_frames import column_arrays
 from tasklineage.storage.codecs import arrays
 from tasklineage.storage.codecs.base import Codec, Encoded
@@ -39,7 +40,7 @@ class PandasCodec(Codec):
     is_safe = True
 
     def handles(self, value: Any) -> bool:
-        if _kind(value) is None:
+        if _kind(value) is None or attached(value):
             return False
         try:
             _described(value, Writer(is_trial=True))

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from tasklineage.storage.codecs import images, torch_tensors
+from tasklineage.storage.codecs import array_subclasses, attached, images, torch_tensors
 from tasklineage.storage.codecs.base import Codec, Encoded
 from tasklineage.storage.object_layout import Buffer, Chunked
 
@@ -57,7 +57,10 @@ class PickleCodec(Codec):
         return True
 
     def _pickler(self, stream: Any, callback: Callable[[Any], Any]) -> Any:
-        own = {**torch_tensors.reducers(), **images.reducers()}
+        own = {
+            **torch_tensors.reducers(), **images.reducers(), **array_subclasses.reducers(),
+            **attached.reducers(),
+        }  # fmt: skip
         pickler: Any
         if self.name == PICKLE:
             import pickle

@@ -13,6 +13,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
+from tasklineage.key.attributes import attached
 from tasklineage.storage.codecs import arrow
 from tasklineage.storage.codecs.base import Codec, Encoded
 from tasklineage.storage.object_layout import Buffer, Chunked
@@ -37,6 +38,8 @@ class PolarsCodec(Codec):
     def handles(self, value: Any) -> bool:
         polars: Any = sys.modules.get("polars")
         if polars is None or type(value).__module__.partition(".")[0] != "polars":
+            return False
+        if attached(value):
             return False
         if type(value) is getattr(polars, "Series", None):
             return _is_known(value.dtype, _SHARED | _OWN)
@@ -72,7 +75,7 @@ class PolarsCodec(Codec):
         try:
             if is_shared and _has_pyarrow():
                 tables = [arrow.read_table(buffer, columns) for buffer in buffers]
-                frames: list[Any] = [polars.from_arrow(table, rechunk=False) for table in tables]
+                frames: list[Any] = [_from_arrow(table) for table in tables]
             else:
                 frames = [
                     polars.read_ipc_stream(io.BytesIO(buffer), columns=columns)
@@ -86,6 +89,19 @@ class PolarsCodec(Codec):
         return frame if is_frame else frame.to_series()
 
 
+def _from_arrow(table: Any) -> Any:
+    """The frame of a table, under the names of its columns; one of them may be empty."""
+    import polars
+
+    names = table.column_names
+    if "" not in names:  # which polars replaces, maybe by a name that there is already
+        return polars.from_arrow(table, rechunk=False)
+    numbered = table.rename_columns([str(at) for at in range(len(names))])
+    frame: Any = polars.from_arrow(numbered, rechunk=False)
+    frame.columns = names
+    return frame
+
+
 def _are_names(key: Any) -> bool:
     return type(key) is list and bool(key) and set(map(type, key)) == {str}
 
@@ -95,6 +111,8 @@ def _is_known(dtype: Any, known: frozenset[str]) -> bool:
     if name == "Struct":
         # polars hands names over to Arrow as C does: a zero is their end.
         return all("\0" not in f.name and _is_known(f.dtype, known) for f in dtype.fields)
+    if name == "Array" and not dtype.size:
+        return False  # polars writes arrays of width 0, and does not read them
     return _is_known(dtype.inner, known) if name in _NESTED else name in known
 
 

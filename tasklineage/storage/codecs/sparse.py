@@ -11,6 +11,7 @@ import sys
 from importlib import import_module
 from typing import Any
 
+from tasklineage.key.digest_tensors import sparse_attributes
 from tasklineage.storage.codecs.arrays import ArrayCodec, is_array, pack_dtype, unpack_dtype
 from tasklineage.storage.codecs.base import Codec, Encoded
 
@@ -31,9 +32,12 @@ class SparseCodec(Codec):
     is_safe = True
 
     def handles(self, value: Any) -> bool:
-        if not is_sparse(value):
+        if not is_sparse(value) or sparse_attributes(value):
             return False
-        return all(is_array(part) for part in sparse_parts(value).values())
+        parts = sparse_parts(value)
+        if value.format == "dok" and not parts["data"].all():
+            return False  # setting an element to zero removes it
+        return all(is_array(part) for part in parts.values())
 
     def encode(self, value: Any) -> Encoded:
         parts = sparse_parts(value)
@@ -99,6 +103,7 @@ def _made(kind: Any, shape: tuple[int, ...], dtype: Any, parts: dict[str, Any]) 
         made = kind(content, shape=shape, copy=False)
         if form != "dia":
             made.check_format(full_check=True)
+        made.data = parts["data"]  # the check has made it one of the machine's byte order
         return made
     if form == "coo":
         coordinates = tuple(parts[f"coords{axis}"] for axis in range(len(shape)))

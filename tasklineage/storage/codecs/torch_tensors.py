@@ -102,9 +102,21 @@ def rebuild(header: bytes, content: Any) -> Any:
     return _CODEC.decode(None, [memoryview(header), memoryview(content)])
 
 
+def rebuild_with_grad(reduced: tuple[Any, ...], grad: Any) -> Any:
+    """A tensor in a pickle that has a gradient. Its name stands in stored pickles."""
+    function, arguments, *state = reduced
+    made = function(*arguments)
+    if state and state[0] is not None:
+        made.__setstate__(state[0])
+    made.grad = grad
+    return made
+
+
 def _reduce(value: Any) -> Any:
     if not is_tensor(value):
-        return value.__reduce_ex__(5)
+        grad = grad_of(value)
+        reduced = value.__reduce_ex__(5)
+        return reduced if grad is None else (rebuild_with_grad, (reduced[:3], grad))
     from pickle import PickleBuffer
 
     header, content = _CODEC.encode(value).buffers
