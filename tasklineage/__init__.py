@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from tasklineage.query.history import lineage, whence
     from tasklineage.query.lineage import Lineage
     from tasklineage.query.runs import Run
+    from tasklineage.query.why import Why, why
 
 __version__ = "0.1.0.dev0"
 
@@ -95,6 +96,7 @@ __all__ = [
     "UnsafeFormat",
     "UnsatisfiableResources",
     "UnstorableResult",
+    "Why",
     "WorkerLost",
     "amap",
     "calls",
@@ -116,6 +118,7 @@ __all__ = [
     "runs",
     "task",
     "whence",
+    "why",
 ]
 
 _LAZY = {
@@ -145,6 +148,8 @@ _LAZY = {
     "namespace": "tasklineage.query.find",
     "runs": "tasklineage.query.find",
     "whence": "tasklineage.query.history",
+    "Why": "tasklineage.query.why",
+    "why": "tasklineage.query.why",
 }
 """Names that a program which only makes calls, one after the other, never needs."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Iterator
 from enum import StrEnum
 from itertools import islice
@@ -137,7 +136,7 @@ def _print(found: Lineage, form: Format) -> None:
 
 def _print_text(found: Lineage) -> None:
     for line in found.to_text().splitlines():
-        print(_encodable(line))
+        print(output.encodable(line))
 
 
 def _print_counts(found: Lineage) -> None:
@@ -187,7 +186,7 @@ def _print_maker(call: Call, found: Lineage) -> None:
     if call.source:
         print("\ncode")
         for line in call.source.rstrip().splitlines():
-            print(_encodable(f"  {line}".rstrip()))
+            print(output.encodable(f"  {line}".rstrip()))
     print("\nenvironment")
     _print_indented(_environment(run))
 
@@ -231,7 +230,7 @@ def _environment(run: Run) -> dict[str, str]:
 
 
 def _print_indented(pairs: dict[str, str]) -> None:
-    output.print_pairs((f"  {name}", _encodable(value)) for name, value in pairs.items())
+    output.print_pairs((f"  {name}", output.encodable(value)) for name, value in pairs.items())
 
 
 def _lineage_json(found: Lineage) -> dict[str, Any]:
@@ -263,9 +262,3 @@ def _edges_json(edges: tuple[Edge, ...]) -> Iterator[dict[str, str]]:
 
 def _kind(node: Node) -> str:
     return "call" if isinstance(node, Call) else "artifact"
-
-
-def _encodable(text: str) -> str:
-    """The text with what stdout cannot write as escapes."""
-    encoding = sys.stdout.encoding or "utf-8"
-    return text.encode(encoding, "backslashreplace").decode(encoding)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from typer.main import get_command
 
-from tasklineage.cli import accepting, dump, environment, execute, lineage, reading, rerunning
+from tasklineage.cli import accepting, dump, environment, execute, lineage, reading, rerunning, why
 
 app = typer.Typer(
     name="tasklineage",
@@ -27,6 +27,7 @@ app.command("whence")(lineage.whence)
 app.command("lineage")(lineage.lineage)
 app.command("graph")(lineage.graph)
 app.command("accept")(accepting.accept)
+app.command("why")(why.why)
 app.command("dump")(dump.dump)
 app.command("env")(environment.env)
 app.command("rerun", context_settings=execute.SETTINGS)(rerunning.rerun)

@@ -140,6 +140,12 @@ def print_pairs(pairs: Iterable[tuple[str, str]]) -> None:
         print(f"{name:<{width}}  {value}")
 
 
+def encodable(text: str) -> str:
+    """The text with what stdout cannot write as escapes."""
+    encoding = sys.stdout.encoding or "utf-8"
+    return text.encode(encoding, "backslashreplace").decode(encoding)
+
+
 def is_json_like(value: Any) -> bool:
     """Whether JSON says all of the value: scalars, lists and dicts with text keys."""
     if value is None or type(value) in (bool, int, float, str):

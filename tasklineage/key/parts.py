@@ -1,21 +1,30 @@
 """The parts of a closure as `why` shows them: each with a digest of its own and a text.
 
-A part that changed differs in its own digest; parts that refer to it do not.
+A part that changed differs in its own digest; parts that refer to it do not. What each part refers
+to, by which name, stands in parts of the kind `names`: so a name that leads elsewhere is told from
+a function that was edited, and what came or went with an edit from what was edited.
 """
 
 from __future__ import annotations
 
-import reprlib
 from collections.abc import Iterator, Mapping, Sequence
 from types import FunctionType
 from typing import Any, NamedTuple
 
 from xxhash import xxh3_128_digest
 
+from tasklineage.errors import UnhashableArgument
+from tasklineage.key.digest import Unresolved, digest
 from tasklineage.key.nodes import Leaf, Node
+from tasklineage.key.previews import preview
 from tasklineage.key.source import Sources
 
-_SHOWN = 120
+__all__ = ["NAMES", "Part", "parts_of", "preview"]
+
+NAMES = "names"
+"""The kind of a part that says what another refers to. Its name is `names of` and the other's; the
+first line of its text is the module of a function, the others are a label, a kind and the name of
+what stands there, divided by tabs. A label that begins with a dot is a cell or an attribute."""
 
 
 class Part(NamedTuple):
@@ -31,31 +40,75 @@ class Part(NamedTuple):
 
 def parts_of(nodes: Sequence[Node], owns: Mapping[int, bytes]) -> tuple[Part, ...]:
     """The parts of a closure in the order of the walk; `owns` as for `graph_digest`."""
+    titles = _titles(nodes)
+    by_thing = {id(node.thing): title for node, title in zip(nodes, titles, strict=True)}
     found: dict[Part, None] = {}
     sources = Sources()
     for n, node in enumerate(nodes):
         if node.name:
-            found[_part(nodes, node, owns.get(n, node.own), sources)] = None
-        for leaf in _leaves(node):
-            found[Part(leaf.kind, leaf.name, leaf.digest, _leaf_text(leaf))] = None
+            own = _own(node, owns.get(n, node.own), by_thing)
+            found[Part(node.kind, titles[n], own, _text(nodes, node, sources))] = None
+        for label, leaf in _leaves(node):
+            found[
+                Part(leaf.kind, _leaf_name(label, leaf), leaf.digest, _leaf_text(label, leaf))
+            ] = None
+    for title, node in zip(titles, nodes, strict=True):
+        if node.edges:
+            text = _names(node, titles, nodes)
+            own = xxh3_128_digest(text.encode("utf-8", "surrogatepass"))
+            found[Part(NAMES, f"names of {title}", own, text)] = None
     return tuple(found)
 
 
-def _part(nodes: Sequence[Node], node: Node, own: bytes, sources: Sources) -> Part:
-    """What a node is in itself, and the names of what it refers to."""
-    pieces = [own]
+def _titles(nodes: Sequence[Node]) -> list[str]:
+    """The names of the nodes: of a wrapper that says it is what it wraps, where it was written."""
+    root = next((n for n, node in enumerate(nodes) if node.kind == "function"), -1)
+    return [node.name if n == root else _title(node) for n, node in enumerate(nodes)]
+
+
+def _title(node: Node) -> str:
+    thing = node.thing
+    if node.kind == "function" and isinstance(thing, FunctionType):
+        name = thing.__code__.co_qualname
+        if name != thing.__qualname__ and "__wrapped__" in thing.__dict__:
+            return f"{thing.__globals__.get('__name__')}.{name}"
+    return node.name
+
+
+def _own(node: Node, own: bytes, titles: Mapping[int, str]) -> bytes:
+    """What a node is in itself: of a value, whatever the code in it says."""
+    if node.kind != "value" or not node.edges:
+        return own
+
+    def token(thing: Any) -> bytes | None:
+        title = titles.get(id(thing))
+        return None if title is None else xxh3_128_digest(title.encode("utf-8", "surrogatepass"))
+
+    try:
+        return digest(node.thing, node.name, token)
+    except (UnhashableArgument, Unresolved):  # it has changed meanwhile
+        return own
+
+
+def _leaves(node: Node) -> Iterator[tuple[str, Leaf]]:
     for label, target in node.edges:
-        if isinstance(target, int):
-            other = nodes[target]
-            pieces.append(f"{label}\0{other.kind}\0{other.name}".encode("utf-8", "surrogatepass"))
-    text = _text(nodes, node, sources)
-    return Part(node.kind, node.name, xxh3_128_digest(b"\0\0".join(pieces)), text)
-
-
-def _leaves(node: Node) -> Iterator[Leaf]:
-    for _, target in node.edges:
         if isinstance(target, Leaf) and target.kind != "builtin":
-            yield target
+            yield label, target
+
+
+def _names(node: Node, titles: Sequence[str], nodes: Sequence[Node]) -> str:
+    """What a node refers to: see `NAMES`."""
+    thing = node.thing if isinstance(node.thing, FunctionType) else None
+    lines = [str(thing.__globals__.get("__name__", "")) if thing else ""]
+    own = {*thing.__code__.co_freevars, *thing.__dict__} if thing else set[str]()
+    for label, target in node.edges:
+        label = f".{label}" if label.partition(".")[0] in own else label  # noqa: PLW2901
+        if isinstance(target, Leaf):
+            named = (label, target.kind, _leaf_name(label, target))
+        else:
+            named = (label, nodes[target].kind, titles[target])
+        lines.append("\t".join(part.replace("\t", " ").replace("\n", " ") for part in named))
+    return "\n".join(lines)
 
 
 def _text(nodes: Sequence[Node], node: Node, sources: Sources) -> str:
@@ -71,33 +124,14 @@ def _text(nodes: Sequence[Node], node: Node, sources: Sources) -> str:
     return preview(node.name, node.thing) if node.kind == "value" else ""
 
 
-def _leaf_text(leaf: Leaf) -> str:
-    return preview(leaf.name, leaf.content) if leaf.kind == "value" else str(leaf.content or "")
+def _leaf_name(label: str, leaf: Leaf) -> str:
+    return f"{leaf.name}: names of locals" if label == "locals" else leaf.name
 
 
-class _Preview(reprlib.Repr):
-    """Looks into plain containers only, and calls no `__repr__` but those of plain types."""
-
-    _PLAIN = (int, float, complex, bool, type(None), str, bytes)
-
-    def repr1(self, x: Any, level: int) -> str:
-        kind = type(x)
-        if kind in self._PLAIN or kind in (tuple, list, dict, set, frozenset):
-            return super().repr1(x, level)
-        shape, dtype = getattr(x, "shape", None), getattr(x, "dtype", None)
-        if isinstance(shape, tuple) and dtype is not None:
-            return f"<{kind.__qualname__} {dtype} {shape}>"
-        return f"<{kind.__qualname__}>"
-
-
-_repr = _Preview()
-_repr.maxstring = _repr.maxother = _SHOWN
-_SECRET = ("secret", "passw", "token", "apikey", "api_key", "credential", "private")
-
-
-def preview(name: str, value: Any) -> str:
-    """A short text for a value; of texts whose name speaks of a secret only the length."""
-    if isinstance(value, (str, bytes)) and any(word in name.lower() for word in _SECRET):
-        return f"<{type(value).__name__} of {len(value)}>"
-    text = _repr.repr(value)
-    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 1]}…"
+def _leaf_text(label: str, leaf: Leaf) -> str:
+    if leaf.kind == "value":
+        if label == "locals":
+            return ""
+        return preview(leaf.name, leaf.content)
+    text = str(leaf.content or "")
+    return text.partition("\0")[2] if leaf.kind == "version" else text

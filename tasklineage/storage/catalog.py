@@ -111,6 +111,7 @@ class Catalog:
         namespace: str | None = None,
         prefix: str | None = None,
         since: float | None = None,
+        before: bytes | None = None,
         limit: int | None = None,
         offset: int = 0,
         oldest_first: bool = False,
@@ -129,6 +130,8 @@ class Catalog:
             Of the run.
         prefix
             Of the id, hexadecimal.
+        before
+            Only those whose ids are smaller: that began before it.
 
         Notes
         -----
@@ -146,6 +149,8 @@ class Catalog:
             where.add("parent IS NULL")
         if since is not None:
             where.add("started >= ?", since)
+        if before is not None:
+            where.add("id < ?", before)
         if output is not None:
             where.add("id IN (SELECT call FROM uses WHERE digest = ? AND role = ?)", output, OUTPUT)
         if namespace is not None:
@@ -184,6 +189,19 @@ class Catalog:
     def consumers(self, digest: bytes, limit: int | None = None) -> list[CallRow]:
         """The calls that took this value, or something that holds it, newest first."""
         return self._users(digest, (ARGUMENT,), limit)
+
+    def earlier_consumers(self, digest: bytes, before: bytes, limit: int) -> list[bytes]:
+        """Ids of the last calls before that one which took this value, newest first."""
+        query = """SELECT call FROM uses WHERE digest = ? AND role = ? AND call < ?
+                   ORDER BY call DESC LIMIT ?"""
+        values = (digest, ARGUMENT, before, limit)
+        return [id for (id,) in self._upkeep.ask(lambda tables: tables.all(query, values))]
+
+    def forgotten(self, key: bytes) -> float | None:
+        """Until when memos of that key were forgotten; None: never."""
+        query = "SELECT at FROM forgotten WHERE key = ?"
+        row = self._upkeep.ask(lambda tables: tables.one(query, (key,)))
+        return None if row is None else float(row[0])
 
     def producer_counts(self, digest: bytes) -> dict[str, int]:
         """How many calls of each task computed this value, the most first."""
