@@ -12,10 +12,12 @@ from tasklineage.storage.records import CANCELLED, FAILED, Error
 E = TypeVar("E", bound=BaseException)
 _OURS = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 _NOTE = "tasklineage: "
+_LONGEST = 1 << 16
+"""Characters of a message, and of a traceback, that are recorded."""
 
 
 def described(error: BaseException) -> Error:
-    """The exception as text, without frames of this package."""
+    """The exception as text, without frames of this package; of a very long one both ends."""
     import traceback
 
     lines = traceback.format_exception(type(error), error, trimmed(error.__traceback__))
@@ -23,7 +25,7 @@ def described(error: BaseException) -> Error:
     name = kind.__qualname__
     if kind.__module__ not in ("builtins", "__main__"):
         name = f"{kind.__module__}.{name}"
-    return Error(name, _message(error), "".join(lines))
+    return Error(name, _shortened(_message(error)), _shortened("".join(lines)))
 
 
 def noted(error: E, task: str, call: bytes, run: bytes) -> E:
@@ -67,3 +69,11 @@ def _message(error: BaseException) -> str:
         return str(error)
     except Exception as broken:  # the user's own __str__
         return f"<str() of the exception raised {type(broken).__name__}>"
+
+
+def _shortened(text: str) -> str:
+    left_out = len(text) - _LONGEST
+    if left_out <= 0:
+        return text
+    half = _LONGEST // 2
+    return f"{text[:half]}\n… {left_out:,} characters left out …\n{text[-half:]}"

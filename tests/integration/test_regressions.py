@@ -476,3 +476,18 @@ def test_a_call_whose_code_was_replaced_while_it_ran_is_no_memo(
     monkeypatch.undo()
     assert changed != expected
     assert reads_code(tuple) == expected
+
+
+def test_a_failure_with_an_endless_message_is_recorded_with_both_ends_of_it() -> None:
+    @task
+    def shouts() -> None:
+        raise ValueError("first" + "x" * 20_000_000 + "last")
+
+    with pytest.raises(ValueError, match="^first"), tl.run() as run:
+        shouts()
+    call = run["shouts"]
+    assert call.status == "failed"
+    for text in (call.error.message, call.error.traceback):
+        assert len(text) < 100_000
+        assert "first" in text
+        assert text.rstrip().endswith("last")
