@@ -20,8 +20,11 @@ def described(error: BaseException) -> Error:
     """The exception as text, without frames of this package; of a very long one both ends."""
     import traceback
 
-    lines = traceback.format_exception(type(error), error, trimmed(error.__traceback__))
     kind = type(error)
+    try:
+        lines = traceback.format_exception(kind, error, trimmed(error.__traceback__))
+    except Exception as broken:  # the user's own properties
+        lines = [f"<no traceback: looking at the exception raised {type(broken).__name__}>\n"]
     name = kind.__qualname__
     if kind.__module__ not in ("builtins", "__main__"):
         name = f"{kind.__module__}.{name}"

@@ -483,7 +483,7 @@ def test_a_failure_with_an_endless_message_is_recorded_with_both_ends_of_it() ->
     def shouts() -> None:
         raise ValueError("first" + "x" * 20_000_000 + "last")
 
-    with pytest.raises(ValueError, match="^first"), tl.run() as run:
+    with pytest.raises(ValueError, match=r"^first"), tl.run() as run:
         shouts()
     call = run["shouts"]
     assert call.status == "failed"
@@ -491,3 +491,28 @@ def test_a_failure_with_an_endless_message_is_recorded_with_both_ends_of_it() ->
         assert len(text) < 100_000
         assert "first" in text
         assert text.rstrip().endswith("last")
+
+
+def test_a_failure_that_cannot_be_shown_is_recorded_and_reaches_the_caller() -> None:
+    class Hidden(Exception):
+        @property
+        def __traceback__(self) -> Any:  # type: ignore[override]
+            raise KeyError("no")
+
+        __cause__ = __traceback__
+
+    @task
+    def fails() -> None:
+        raise Hidden("a message")
+
+    @task(catch=Exception, default=5)
+    def catches() -> Any:
+        return fails()
+
+    with tl.run() as run:
+        with pytest.raises(Hidden):
+            fails()
+        assert catches() == 5
+    assert [(c.status, c.error.message) for c in run.calls if c.task.endswith("fails")] == [
+        ("failed", "a message")
+    ] * 2
