@@ -1,0 +1,80 @@
+"""Random edits of random programs: a memo never gives another value than a run without memos.
+
+Edits that cannot matter must not execute anything either. Hypothesis makes what fails small.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import hypothesis
+import pytest
+from hypothesis import strategies as st
+
+from tests.edits.programs import Edit, Effect, Program, edits, programs
+from tests.edits.server import Server
+
+STEPS = 10
+EXAMPLES = min(hypothesis.settings.default.max_examples, 1_000)
+"""A thousand edits, and ten thousand in the nightly profile."""
+
+
+@pytest.fixture(scope="module")
+def servers() -> Iterator[list[Server]]:
+    made = [Server(seed) for seed in (1, 2, 3)]
+    yield made
+    for server in made:
+        server.close()
+
+
+@hypothesis.settings(max_examples=EXAMPLES)
+@hypothesis.given(program=programs(), changes=st.lists(edits(), min_size=STEPS, max_size=STEPS))
+def test_a_rerun_after_any_edit_gives_what_a_run_without_memos_gives(
+    servers: list[Server], program: Program, changes: list[Edit]
+) -> None:
+    folder = Path(tempfile.mkdtemp())
+    try:
+        _check(servers, Effect(program, can_matter=True), changes, folder)
+    finally:
+        shutil.rmtree(folder)
+
+
+def _check(servers: list[Server], first: Effect, changes: list[Edit], folder: Path) -> None:
+    """Run the program after each edit, on one store and in one process without memos."""
+    effects = [first]
+    for change in changes:
+        effects.append(change.apply(effects[-1].program))
+    places = [_written(program, folder / f"p{n}") for n, (program, _) in enumerate(effects)]
+    *memoising, clean = servers
+    for place in places:
+        clean.begin(place, None)
+    answers = [
+        memoising[n % len(memoising)].run(place, folder / "store") for n, place in enumerate(places)
+    ]
+    expected = [clean.finish() for _ in places]
+    known: set[Program] = set()
+    for n, (program, can_matter) in enumerate(effects):
+        told = f"{(None, *changes)[n]} of {_told(effects[max(0, n - 1)].program, program)}"
+        assert answers[n].value == expected[n].value, f"STALE after {told}"
+        if program in known or not can_matter:
+            assert answers[n].executed == 0, f"NEEDLESS after {told}"
+        known.add(program)
+
+
+def _written(program: Program, folder: Path) -> Path:
+    folder.mkdir()
+    for name, text in program.files().items():
+        (folder / name).write_text(text)
+    return folder
+
+
+def _told(before: Program, after: Program) -> str:
+    texts = before.files()
+    return "\n".join(
+        f"--- {name}\n{texts[name]}\n+++ {name}\n{text}"
+        for name, text in after.files().items()
+        if text != texts[name]
+    )
