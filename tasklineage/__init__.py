@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from tasklineage.core.fanout import Failure, Fanout
     from tasklineage.core.future import BoundCall, Future
     from tasklineage.core.inputs import Inputs
+    from tasklineage.core.planning import plan
     from tasklineage.core.policy import Retry
     from tasklineage.executors.inline import Inline
     from tasklineage.executors.threads import Threads
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
     from tasklineage.query.find import calls, get, latest, namespace, runs
     from tasklineage.query.history import lineage, whence
     from tasklineage.query.lineage import Lineage
+    from tasklineage.query.plans import Plan
     from tasklineage.query.runs import Run
     from tasklineage.query.why import Why, why
 
@@ -79,6 +81,7 @@ __all__ = [
     "MissingFile",
     "MissingObject",
     "NotFound",
+    "Plan",
     "Retry",
     "Run",
     "Store",
@@ -113,6 +116,7 @@ __all__ = [
     "merge",
     "namespace",
     "open_store",
+    "plan",
     "register_digest",
     "run",
     "runs",
@@ -133,6 +137,7 @@ _LAZY = {
     "Inline": "tasklineage.executors.inline",
     "Inputs": "tasklineage.core.inputs",
     "Lineage": "tasklineage.query.lineage",
+    "Plan": "tasklineage.query.plans",
     "Retry": "tasklineage.core.policy",
     "Run": "tasklineage.query.runs",
     "Threads": "tasklineage.executors.threads",
@@ -146,6 +151,7 @@ _LAZY = {
     "map": "tasklineage.core.combinators",
     "merge": "tasklineage.core.combinators",
     "namespace": "tasklineage.query.find",
+    "plan": "tasklineage.core.planning",
     "runs": "tasklineage.query.find",
     "whence": "tasklineage.query.history",
     "Why": "tasklineage.query.why",

@@ -299,6 +299,11 @@ def _arguments(this: Call) -> tuple[Argument, ...]:
     return arguments
 
 
+def described_arguments(this: Call) -> tuple[Argument, ...]:
+    """The bound arguments as they would be recorded; nothing is stored."""
+    return _outlined(this, _as_given(this, keep=False))
+
+
 def _as_given(this: Call, *, keep: bool) -> tuple[Argument, ...]:
     describe = this.run.store.describe
     if this.plan.is_plain:

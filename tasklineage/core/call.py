@@ -114,6 +114,14 @@ class Plan:
         """The digest of an argument as a whole, whatever of it counts."""
         return this.digests[index] if self.is_whole(index) else digest(this.bound[index])
 
+    def counted(self, index: int, whole: bytes, value: Callable[[], Any]) -> bytes:
+        """What the argument at this place adds to the key, by the digest of the whole value.
+
+        `value` gives the value itself, where a function says what of it counts.
+        """
+        is_ignored, function = self._keyed[index]
+        return _IGNORED if is_ignored else whole if function is None else digest(function(value()))
+
     def still(self, index: int, value: Any, before: bytes) -> bool:
         """Whether an argument has the digest that it had before."""
         function = self._keyed[index][1]

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from tasklineage.core.policy import Retry
     from tasklineage.executors.base import Executor
     from tasklineage.query.acceptances import Acceptance
+    from tasklineage.query.why import Why
 
 P = ParamSpec("P")
 R = TypeVar("R", covariant=True)
@@ -207,6 +208,20 @@ class Task(TaskLike, Generic[P, R]):
 
         return accept(self, revoke=revoke, store=store)
 
+    def why(self, /, *args: P.args, **kwargs: P.kwargs) -> Why:
+        """Why the call with these arguments executed; where no memo answers it, why it would now.
+
+        Executes and records nothing.
+
+        Raises
+        ------
+        ConfigError
+            There is no store yet.
+        """
+        from tasklineage.core.planning import why_of  # for those who ask, not who compute
+
+        return why_of(self, args, kwargs)
+
     def calls(self, **filters: Any) -> Sequence[Any]:
         """The recorded calls of this task, newest first; filters as for `tl.calls`."""
         from tasklineage.query.find import calls
@@ -299,6 +314,10 @@ class BoundTask(Generic[P, R]):
     def forget(self, /, *args: P.args, **kwargs: P.kwargs) -> None:
         """As `Task.forget`."""
         self._task.forget(self._instance, *args, **kwargs)
+
+    def why(self, /, *args: P.args, **kwargs: P.kwargs) -> Why:
+        """As `Task.why`."""
+        return self._task.why(self._instance, *args, **kwargs)
 
     def unbound(self, shared: dict[str, Any]) -> tuple[Task[Any, R], dict[str, Any]]:
         """The task, and the instance among what the elements of a map share."""

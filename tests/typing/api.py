@@ -212,6 +212,7 @@ for call in tl.calls(task="train", status="done"):
 # Lineage.
 
 lineage = tl.whence([1, 2], depth=3, limit=None, store=store)
+assert_type(tl.why("0660cab2", store=store), tl.Why)
 assert_type(lineage, tl.Lineage)
 assert_type(tl.lineage("01", "both", depth=1), tl.Lineage)
 assert_type(lineage.calls, tuple[tl.Call, ...])
