@@ -108,7 +108,7 @@ def map(
     plain, shared = _plain_task(task, shared)
     if on_error not in ("raise", "collect", "skip"):
         raise ConfigError(f"on_error= is 'raise', 'collect' or 'skip', not {on_error!r}")
-    _check_width(max_workers)
+    _check_width(max_workers, max_items)
     if not iterables:
         raise ConfigError(f"a map of {plain.name} needs at least one iterable")
     parent = current.get() or top_frame()
@@ -192,11 +192,13 @@ def join(
     >>> tl.join(largest, [3, 1, 4])
     4
     """
+    call: Any = task
+    if not isinstance(call, Task | BoundTask):
+        raise ConfigError(f"join takes a task, not {task!r}: put @task on the function")
     if isinstance(inputs, Mapping):
         gathered = Inputs(inputs.values(), [str(name) for name in inputs])
     else:
         gathered = Inputs(_elements(inputs))
-    call: Any = task
     result: R = call(gathered, **shared)
     return result
 
@@ -300,7 +302,7 @@ async def amap(
             max_items=max_items, executor=executor, **shared,
         )  # fmt: skip
         return await _amap_executor(await in_thread(begin))
-    _check_width(max_workers)
+    _check_width(max_workers, max_items)
     limit = await in_thread(limited, iterables, max_items)
     source = Source([_elements(one) for one in limit])
     outcomes = await _amap_loop(plain, source, shared, max_workers or 100, on_error == "raise")
@@ -383,7 +385,9 @@ def _plain_task(task: Any, shared: dict[str, Any]) -> tuple[Task[Any, Any], dict
     raise ConfigError(f"map takes a task, not {task!r}: put @task on the function")
 
 
-def _check_width(max_workers: Any) -> None:
+def _check_width(max_workers: Any, max_items: Any) -> None:
+    if max_items is not None and not (isinstance(max_items, int) and max_items >= 0):
+        raise ConfigError(f"max_items= is a whole number from 0 on, not {max_items!r}")
     if max_workers is not None and not (isinstance(max_workers, int) and max_workers >= 1):
         raise ConfigError(f"max_workers= is a whole number from 1 on, not {max_workers!r}")
 

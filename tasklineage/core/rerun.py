@@ -141,7 +141,7 @@ def _script(run: Run) -> ModuleType | None:
     module = importlib.util.module_from_spec(spec)
     sys.modules[_LOADED] = module
     try:
-        with _importing_from(folders_of(run)):
+        with _importing_from(folders_of(run)), _command_line(run.argv):
             spec.loader.exec_module(module)
     except BaseException:
         del sys.modules[_LOADED]
@@ -167,6 +167,16 @@ def _importing_from(folders: Sequence[str]) -> Generator[None]:
         for folder in new:
             if folder in sys.path:
                 sys.path.remove(folder)
+
+
+@contextmanager
+def _command_line(argv: Sequence[str]) -> Generator[None]:
+    """A block in which `sys.argv` is what the script was given: it may be read at its top."""
+    before, sys.argv = sys.argv, list(argv)
+    try:
+        yield
+    finally:
+        sys.argv = before
 
 
 def _is_same_file(one: str | None, other: str) -> bool:

@@ -20,11 +20,13 @@ from tasklineage.core.surroundings import Surroundings
 from tasklineage.errors import ConfigError, StoreError, UnhashableArgument
 from tasklineage.key.digest import digest
 from tasklineage.key.guards import renew_epoch
+from tasklineage.key.tasklike import TaskLike
 from tasklineage.query.slot import Slot
 from tasklineage.storage.records import Ref, RunBegin, RunEnd, new_id
 from tasklineage.storage.store import Store, open_store
 
 if TYPE_CHECKING:
+    from tasklineage.core.task import Task
     from tasklineage.executors.base import Executor
     from tasklineage.query.calls import Call
     from tasklineage.query.runs import Run
@@ -217,7 +219,7 @@ def run(
     tags: str | Iterable[str] = (),
     store: Any = None,
     namespace: str | None = None,
-    refresh: bool | str | Iterable[str] = (),
+    refresh: bool | str | Task[Any, Any] | Iterable[str | Task[Any, Any]] = (),
     durability: str | None = None,
     store_args: bool | None = None,
 ) -> Generator[Run]:
@@ -236,8 +238,8 @@ def run(
         A URL, a path or a `Store`, for all calls of the block. By default that of the enclosing
         run, else the configured one.
     refresh
-        Names of tasks that execute again, each key once, and with them every memo that depends on
-        them. True: all.
+        Tasks that execute again, or their names, each key once, and with them every memo that
+        depends on them. True: all.
     durability
         `"process"`: what was returned survives the death of the process. `"power"`: of the machine.
     store_args
@@ -255,6 +257,8 @@ def run(
     ConfigError
         An option cannot work.
     """
+    _check_run(name, namespace, params)
+    kept = _texts(tags, "tags")
     outer = current.get()
     enclosing = None if outer is None else outer.run
     state = RunState(
@@ -265,7 +269,7 @@ def run(
         refresh=_refresh(refresh),
         store_args=config.settings().store_args if store_args is None else store_args,
     )
-    state.begin(params, (tags,) if isinstance(tags, str) else tags, namespace)
+    state.begin(params, kept, namespace)
     token = current.set(state.frame)
     try:
         yield state.view()
@@ -338,10 +342,32 @@ def _checked_executor(executor: Any) -> Any:
     return executor
 
 
-def _refresh(refresh: bool | str | Iterable[str]) -> Refresh:
+def _refresh(refresh: Any) -> Refresh:
     if isinstance(refresh, bool):
         return refresh or ()
-    return (refresh,) if isinstance(refresh, str) else tuple(refresh)
+    return _texts(refresh, "refresh")
+
+
+def _is_several(given: Any) -> bool:
+    return isinstance(given, Iterable) and not isinstance(given, str)
+
+
+def _check_run(name: Any, namespace: Any, params: Any) -> None:
+    for option, text in (("name", name), ("namespace", namespace)):
+        if text is not None and not isinstance(text, str):
+            raise ConfigError(f"{option}= of a run is a string, not {text!r}")
+    is_mapping = isinstance(params, Mapping | None)
+    if not is_mapping or not all(isinstance(one, str) for one in params or ()):
+        raise ConfigError(f"params= of a run maps names to values, not {params!r}")
+
+
+def _texts(given: Any, option: str) -> tuple[str, ...]:
+    """The strings given for an option, one or several; a task stands for its name."""
+    several = given if _is_several(given) else (given,)
+    found = [one.name if isinstance(one, TaskLike) else one for one in several]
+    if not all(isinstance(one, str) for one in found):
+        raise ConfigError(f"{option}= of a run takes strings, not {given!r}")
+    return tuple(found)
 
 
 def _is_clean_exit(error: BaseException) -> bool:

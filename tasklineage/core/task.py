@@ -230,7 +230,7 @@ class Task(TaskLike, Generic[P, R]):
 
     def options(self, **overrides: Any) -> Task[P, R]:
         """The same function with some options changed."""
-        return Task(self.__wrapped__, _checked(**{**self.settings._asdict(), **overrides}))
+        return Task(self.__wrapped__, _known({**self.settings._asdict(), **overrides}))
 
     @property
     def code_version(self) -> str:
@@ -401,10 +401,21 @@ def task(function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
     >>> double(21)
     42
     """
-    if function is None:
-        checked = _checked(**options)
-        return lambda function: _decorate(function, checked)
-    return _decorate(function, _checked(**options))
+    checked = _known(options)
+    return _decorating(checked) if function is None else _decorate(function, checked)
+
+
+def _decorating(options: Options) -> Callable[[Any], Task[Any, Any]]:
+    return lambda function: _decorate(function, options)
+
+
+def _known(options: dict[str, Any]) -> Options:
+    """The options as the engine wants them; one that does not exist is an error that names all."""
+    names = _checked.__code__.co_varnames[: _checked.__code__.co_argcount]
+    for name in options:
+        if name not in names:
+            raise TypeError(f"@task has no option {name!r}; it has: {', '.join(names)}")
+    return _checked(**options)
 
 
 def _decorate(function: Any, options: Options) -> Task[Any, Any]:
@@ -444,12 +455,15 @@ def _checked(
             f"{option}= needs an executor that can honour it; this version has only inline "
             "and threads, which cannot"
         )
-    if version is not None and not isinstance(version, str):
-        raise ConfigError(f"version= is a string, not {version!r}")
+    for option, text in (("name", name), ("version", version)):
+        if text is not None and not isinstance(text, str):
+            raise ConfigError(f"{option}= is a string, not {text!r}")
+    if not isinstance(memo, bool):
+        raise ConfigError(f"memo= is True or False, not {memo!r}")
     return Options(
         name=name,
         version=version,
-        memo=bool(memo),
+        memo=memo,
         ignore=_strings(ignore, "ignore"),
         key=_key_functions(key),
         ttl=_seconds(ttl),
@@ -464,15 +478,24 @@ def _checked(
 
 
 def _strings(value: str | Iterable[str], option: str) -> tuple[str, ...]:
-    values = (value,) if isinstance(value, str) else tuple(value)
-    if not all(isinstance(v, str) for v in values):
+    values = (value,) if isinstance(value, str) else _members(value)
+    if values is None or not all(isinstance(v, str) for v in values):
         raise ConfigError(f"{option}= takes strings, not {value!r}")
     return values
+
+
+def _members(value: Any) -> tuple[Any, ...] | None:
+    """The elements of an iterable; None of what is none."""
+    return tuple(value) if isinstance(value, Iterable) else None
 
 
 def _key_functions(
     key: Mapping[str, Callable[[Any], Any]] | None,
 ) -> Mapping[str, Callable[[Any], Any]]:
+    if not isinstance(key, Mapping | None):
+        raise ConfigError(
+            f"key= maps a parameter to a function: key={{'x': function}}, not {key!r}"
+        )
     functions = dict(key or {})
     for name, function in functions.items():
         if not callable(function):
@@ -481,8 +504,8 @@ def _key_functions(
 
 
 def _seconds(ttl: float | timedelta | None) -> float | None:
-    seconds = ttl.total_seconds() if isinstance(ttl, timedelta) else ttl
-    if seconds is not None and not seconds >= 0:
+    seconds: Any = ttl.total_seconds() if isinstance(ttl, timedelta) else ttl
+    if seconds is not None and not (isinstance(seconds, int | float) and seconds >= 0):
         raise ConfigError(f"ttl= is a number of seconds or a timedelta, not {ttl!r}")
     return None if seconds is None else float(seconds)
 
@@ -514,8 +537,8 @@ def _tracked(track: Any) -> tuple[Any, ...]:
 def _exceptions(
     catch: type[BaseException] | Iterable[type[BaseException]],
 ) -> tuple[type[BaseException], ...]:
-    classes = (catch,) if isinstance(catch, type) else tuple(catch)
-    if not all(map(_is_exception_class, classes)):
+    classes = (catch,) if isinstance(catch, type) else _members(catch)
+    if classes is None or not all(map(_is_exception_class, classes)):
         raise ConfigError(f"catch= takes exception classes, not {catch!r}")
     return classes
 

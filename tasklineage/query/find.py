@@ -87,6 +87,7 @@ def runs(
     >>> [run.name for run in tl.runs(tag="big", status="done")]
     ['nightly']
     """
+    _check(limit)
     opened = existing(store)
     if opened is None:
         return Listing((), "run", run_cells)
@@ -184,6 +185,7 @@ def calls(
     >>> [call.result for call in tl.calls(double, where={"x": 21})]
     [42]
     """
+    _check(limit, where)
     opened = run.store if isinstance(run, Run) and store is None else existing(store)
     if opened is None:
         return Listing((), "call", call_row)
@@ -320,6 +322,13 @@ def _stored(statuses: frozenset[str] | None, orphaned: str) -> tuple[str, ...] |
 
 def _having(found: Iterator[T], statuses: frozenset[str] | None) -> Iterator[T]:
     return (item for item in found if statuses is None or item.status in statuses)
+
+
+def _check(limit: Any, where: Any = None) -> None:
+    if limit is not None and not (isinstance(limit, int) and limit >= 0):
+        raise ConfigError(f"limit= is None or a whole number from 0 on, not {limit!r}")
+    if not isinstance(where, Mapping | None):
+        raise ConfigError(f"where= maps parameters to values, not {where!r}")
 
 
 def _limited(found: Iterator[T], limit: int | None) -> Iterator[T]:

@@ -18,14 +18,18 @@ def digest_text(digest: bytes) -> str:
     return f"{DIGEST_TAG}{digest.hex()}"
 
 
-def as_prefix(text: str) -> str:
+def as_prefix(text: object) -> str:
     """The hexadecimal digits of an id, a digest or the beginning of one, without its tag.
 
     Raises
     ------
     NotFound
         It cannot be the beginning of an id.
+    ConfigError
+        It is no text.
     """
+    if not isinstance(text, str):
+        raise ConfigError(f"an id is a text, not {text!r}")
     digits = text.strip().lower().removeprefix(DIGEST_TAG)
     if not digits or len(digits) > _FULL or not _HEX.issuperset(digits):
         raise NotFound(

@@ -121,6 +121,82 @@ def test_what_a_join_was_given_has_its_public_name() -> None:
     assert inputs.value.names == ("a", "b")
 
 
+# Options.
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"name": 3}, "name= is a string"),
+        ({"version": 3}, "version= is a string"),
+        ({"memo": "no"}, "memo= is True or False"),
+        ({"ignore": 3}, "ignore= takes strings"),
+        ({"tags": [1]}, "tags= takes strings"),
+        ({"key": len}, "key= maps a parameter"),
+        ({"ttl": "1h"}, "ttl= is a number of seconds"),
+        ({"catch": ValueError()}, "catch= takes exception classes"),
+        ({"retries": "3"}, "retries='3'"),
+        ({"track": "numpy"}, "dist:NAME"),
+    ],
+)
+def test_a_bad_option_of_a_task_is_named(options: dict[str, Any], said: str) -> None:
+    with pytest.raises(tl.ConfigError, match=said):
+        task(**options)
+    with pytest.raises(tl.ConfigError, match=said):
+        one.options(**options)
+
+
+def test_an_unknown_option_of_a_task_says_which_there_are() -> None:
+    with pytest.raises(TypeError, match=r"no option 'cache'.*retries"):
+        task(cache=True)  # type: ignore[call-overload]  # there is none
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"name": 3}, "name= of a run is a string"),
+        ({"namespace": 3}, "namespace= of a run is a string"),
+        ({"params": 3}, "params= of a run maps"),
+        ({"params": {1: 2}}, "params= of a run maps"),
+        ({"tags": 3}, "tags= of a run takes strings"),
+        ({"tags": [3]}, "tags= of a run takes strings"),
+        ({"refresh": 3}, "refresh= of a run takes strings"),
+        ({"refresh": [3]}, "refresh= of a run takes strings"),
+    ],
+)
+def test_a_bad_option_of_a_run_is_named(options: dict[str, Any], said: str) -> None:
+    before = tl.current_run()
+    with pytest.raises(tl.ConfigError, match=said), tl.run(**options):
+        pass
+    assert tl.current_run() == before
+
+
+@pytest.mark.parametrize(
+    ("ask", "said"),
+    [
+        (lambda: tl.get(5), "an id is a text"),  # type: ignore[arg-type]  # all of them are wrong
+        (lambda: tl.calls(run=5), "an id is a text"),  # type: ignore[arg-type]
+        (lambda: tl.calls(where=5), "where= maps"),  # type: ignore[arg-type]
+        (lambda: tl.runs(limit=-1), "limit= is None or"),
+        (lambda: tl.calls(limit="3"), "limit= is None or"),  # type: ignore[arg-type]
+        (lambda: tl.map(one, [1], max_items="3"), "max_items= is a"),  # type: ignore[call-overload]
+        (lambda: tl.join(len, [1]), "join takes a task"),  # type: ignore[arg-type]
+    ],
+)
+def test_a_wrong_argument_is_named(ask: Callable[[], Any], said: str) -> None:
+    one(1)
+    with pytest.raises(tl.ConfigError, match=said):
+        ask()
+
+
+def test_refresh_takes_tasks_too() -> None:
+    one(1)
+    for refresh in (one, [one], one.name, ["one"]):
+        with tl.run(refresh=refresh) as run:
+            one(1)
+        assert run.executed == 1, refresh
+
+
 # Tasks as functions.
 
 

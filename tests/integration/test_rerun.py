@@ -287,6 +287,17 @@ def test_the_command_makes_a_call_of_a_script_again(project: Path, tmp_path: Pat
     assert done.stdout == "(21, 5)\n"
 
 
+def test_the_script_is_loaded_with_the_arguments_that_it_had(tmp_path: Path) -> None:
+    (tmp_path / "script.py").write_text(
+        "import sys\nimport tasklineage as tl\nCOUNT = int(sys.argv[1])\n"
+        "@tl.task\ndef f(x):\n    return x + COUNT\n"
+        "if __name__ == '__main__':\n    f(1)\n"
+    )
+    subprocess.run([sys.executable, "script.py", "40"], cwd=tmp_path, check=True)
+    done = command("rerun", call_id("f", tmp_path), cwd=tmp_path)
+    assert (done.returncode, done.stdout.strip()) == (0, "41"), done.stderr
+
+
 def test_the_command_finds_tasks_in_modules_beside_the_script(
     project: Path, tmp_path: Path
 ) -> None:
