@@ -24,6 +24,7 @@ class Settings(NamedTuple):
     durability: str = "process"
     strict: bool = False
     store_args: bool = False
+    verify: float = 0.0
 
 
 class _Process:

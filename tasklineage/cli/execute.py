@@ -31,8 +31,9 @@ SETTINGS = {
 }
 """What stands after FILE.py is not for typer: it belongs to the script or the task."""
 _EPILOG = (
-    "The options of `tasklineage run` (--store --executor --max-workers --tag --quiet) may stand "
-    "here too; a parameter of the same name goes first. What follows `--` is for the task alone."
+    "The options of `tasklineage run` (--store --executor --max-workers --tag --verify --quiet) "
+    "may stand here too; a parameter of the same name goes first. What follows `--` is for the "
+    "task alone."
 )
 
 
@@ -44,6 +45,7 @@ class RunOptions(NamedTuple):
     max_workers: int | None = None
     tags: tuple[str, ...] = ()
     quiet: bool = False
+    verify: float | None = None
 
 
 @guarded
@@ -63,6 +65,12 @@ def run(
     quiet: Annotated[
         bool, typer.Option("--quiet", "-q", help="capture what tasks print, echo nothing")
     ] = False,
+    verify: Annotated[
+        float | None,
+        typer.Option(
+            "--verify", min=0, max=1, help="execute this share of the hits again, and compare"
+        ),
+    ] = None,
 ) -> None:
     """Execute a script, or one task or function of it.
 
@@ -70,7 +78,7 @@ def run(
     command line. With one, the options after it are the parameters of that function, which
     `FILE.py:task --help` lists.
     """
-    given = RunOptions(store, executor, max_workers, tuple(tag or ()), quiet)
+    given = RunOptions(store, executor, max_workers, tuple(tag or ()), quiet, verify)
     name, _, attribute = target.partition(":") if not Path(target).exists() else (target, "", "")
     file = Path(name)
     if not file.is_file():
@@ -97,8 +105,8 @@ def split(
     Examples
     --------
     >>> split(RunOptions(), ["--lr", "0.1", "--tag=a", "--", "--quiet"], ())
-    (RunOptions(store=None, executor=None, max_workers=None, tags=('a',), quiet=False), \
-['--lr', '0.1', '--quiet'])
+    (RunOptions(store=None, executor=None, max_workers=None, tags=('a',), quiet=False, \
+verify=None), ['--lr', '0.1', '--quiet'])
     """
     options, rest, todo = given, list[str](), list(args)
     while todo:
@@ -123,11 +131,22 @@ def _with_workers(options: RunOptions, text: str) -> RunOptions:
     return options._replace(max_workers=int(text))
 
 
+def _with_share(options: RunOptions, text: str) -> RunOptions:
+    try:
+        share = float(text)
+    except ValueError:
+        share = -1.0
+    if not 0 <= share <= 1:
+        raise ConfigError(f"--verify is a share of the hits, from 0 to 1, not {text}")
+    return options._replace(verify=share)
+
+
 _READERS: dict[str, Callable[[RunOptions, str], RunOptions]] = {
     "--store": lambda options, text: options._replace(store=text),
     "--executor": lambda options, text: options._replace(executor=text),
     "--tag": lambda options, text: options._replace(tags=(*options.tags, text)),
     "--max-workers": _with_workers,
+    "--verify": _with_share,
     "--quiet": lambda options, _: options._replace(quiet=True),
 }
 
@@ -143,6 +162,8 @@ def _run_script(file: Path, options: RunOptions, args: list[str]) -> None:
         if options.tags and begun.parent is None:
             begun.add_tags(*options.tags)
         _summarize(begun, options)
+    if not code and _is_differing(since, options):
+        code = 1
     if code:
         raise SystemExit(code)
 
@@ -167,6 +188,8 @@ def _run_task(file: Path, attribute: str, given: RunOptions, args: list[str]) ->
             _summarize(begun, options)
     if result is not None:
         print(preview(result))
+    if _is_differing(since, options):
+        raise SystemExit(1)
 
 
 def _apply(options: RunOptions) -> None:
@@ -179,6 +202,8 @@ def _apply(options: RunOptions) -> None:
         configure(store=options.store)
     if executor is not None:
         configure(executor=executor)
+    if options.verify is not None:
+        configure(verify=options.verify)
     if options.quiet:
         capture.set_quiet(True)
 
@@ -271,7 +296,15 @@ def _begun_here(since: float) -> list[Run]:
     return [run for run in newest_first if run.pid == os.getpid()][::-1]
 
 
+def _is_differing(since: float, options: RunOptions) -> bool:
+    """Whether a hit was executed again, as the options ask for, and came out otherwise."""
+    return bool(options.verify) and any(run.differing for run in _begun_here(since))
+
+
 def _summarize(run: Run, options: RunOptions) -> None:
     if not options.quiet:
         hits, executed, failed = run.counts
-        message(f"run {run.id} ({run.name}): executed {executed}, hits {hits}, failed {failed}")
+        text = f"run {run.id} ({run.name}): executed {executed}, hits {hits}, failed {failed}"
+        if run.verified:
+            text += f", verified {run.verified}, differing {run.differing}"
+        message(text)

@@ -17,6 +17,7 @@ from tasklineage.query.calls import Attempt, Call, CallError
 from tasklineage.query.ids import shortened
 from tasklineage.query.render import one_line
 from tasklineage.query.runs import Run
+from tasklineage.query.verifications import Verification
 
 JSON_VERSION = 1
 _SCALARS = frozenset({"int", "float", "str", "bool", "NoneType"})
@@ -50,6 +51,8 @@ def run_details(run: Run) -> Json:
     """A run with what its record says."""
     return run_json(run) | {
         "params": {name: artifact_json(a) for name, a in run.params.artifacts.items()},
+        "verified": run.verified,
+        "differing": run.differing,
         "parent": None if run.parent is None else run.parent.id,
         "error": _error(run.error),
         "pid": run.pid,
@@ -104,6 +107,22 @@ def artifact_json(artifact: Artifact) -> Json:
     if artifact.type in _SCALARS and artifact.is_inline:
         found["value"] = artifact.value
     return found
+
+
+def verification_json(one: Verification) -> Json:
+    """What came of a hit that was executed again."""
+    return {
+        "id": one.id,
+        "call": one.call_id,
+        "task": one.task,
+        "status": one.status,
+        "cause": one.cause,
+        "text": one.text,
+        "expected": one.expected,
+        "found": one.found,
+        "error": _error(one.error),
+        "at": _time(one.at),
+    }
 
 
 def log_json(entry: Any) -> Json:

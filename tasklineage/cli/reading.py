@@ -162,14 +162,19 @@ def opened(store: str | None) -> Store:
 def _show_run(run: Run, json: bool) -> None:
     if json:
         calls = [output.call_json(call) for call in run.roots]
-        output.print_json(kind="run", run=output.run_details(run), roots=calls)
+        again = [output.verification_json(one) for one in run.verifications]
+        details = output.run_details(run)
+        output.print_json(kind="run", run=details, roots=calls, verifications=again)
         return
     details = output.run_details(run)
     pairs = run_cells(run) | {"namespace": run.namespace, "user": f"{run.user}@{run.host}"}
     pairs |= {name: str(details[name]) for name in ("executor", "python", "commit")}
     pairs["command"] = " ".join(run.argv)
+    if run.verified:
+        pairs["verified"] = f"{run.verified}, of these differing: {run.differing}"
     output.print_pairs((pairs | _prefixed("param ", run.params.artifacts)).items())
     _print_error(run.error)
+    _print_differing(run)
     _print_calls("calls", run.roots)
 
 
@@ -216,6 +221,14 @@ def _prefixed(prefix: str, artifacts: Any) -> dict[str, str]:
 def _print_error(error: Any) -> None:
     if error is not None:
         print(f"\n{error.traceback.rstrip() or f'{error.type}: {error.message}'}")
+
+
+def _print_differing(run: Run) -> None:
+    """What was executed again and came out otherwise, and what could not be executed again."""
+    some = [one for one in run.verifications if one.status != "same"]
+    for one in some:
+        cause = f" ({one.cause})" if one.cause else ""
+        print(f"\n{one.status}{cause}  {one.task}  {one.call_id}\n  {one_line(one.text)}")
 
 
 def _print_calls(title: str, calls: Iterable[Call]) -> None:

@@ -14,6 +14,7 @@ from tasklineage import config
 from tasklineage.core.frame import Frame, current
 from tasklineage.core.program import is_interactive, program_name
 from tasklineage.core.run import RunState
+from tasklineage.core.sampling import verification
 from tasklineage.storage.store import open_store
 
 if TYPE_CHECKING:
@@ -78,6 +79,7 @@ def _renewed() -> RunState:
         _watch_exit()
         _Ambient.until = time.time() + _SECONDS
         _Ambient.run = old
+    old.verification = verification(settings.verify)
     _Ambient.settings, _Ambient.variable = settings, variable
     return old
 

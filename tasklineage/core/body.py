@@ -94,7 +94,7 @@ class Body:
 
             abandon(self.frame)
         index = self.frame.attempt
-        delay = _retry_delay(self.this.task.settings.retries, error, index)
+        delay = retry_delay(self.this.task.settings.retries, error, index)
         if delay is not None or self.attempts:
             self._note_attempt(status_of(error), described(error))
         if delay is not None:
@@ -354,7 +354,8 @@ def _mutated(this: Call, took: float) -> tuple[str, ...]:
     return names
 
 
-def _retry_delay(retries: Retry | None, error: BaseException, attempt: int) -> float | None:
+def retry_delay(retries: Retry | None, error: BaseException, attempt: int) -> float | None:
+    """Seconds until the attempt after that one; None: there is none."""
     if retries is None or not retries.should_retry(error, attempt):
         return None
     from random import random  # slow to import, rarely needed

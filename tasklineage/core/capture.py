@@ -30,7 +30,7 @@ import sys
 from _thread import allocate_lock
 from collections.abc import Callable, Iterable
 from contextvars import ContextVar, Token
-from typing import Any
+from typing import Any, ClassVar
 
 LIMIT = 8 * 1024 * 1024
 """Characters that are kept of a stream of one call."""
@@ -45,6 +45,9 @@ class Capture:
     """
 
     __slots__ = ("_err", "_out")
+
+    is_silent: ClassVar[bool] = False
+    """Whether what is captured is kept from the screen."""
 
     def __init__(self) -> None:
         self._out: _Text | None = None
@@ -73,6 +76,13 @@ class Capture:
         if self._err is None:
             self._err = _Text()
         self._err.add(text)
+
+
+class SilentCapture(Capture):
+    """What an execution writes that only checks a result: nothing of it is shown."""
+
+    __slots__ = ()
+    is_silent = True
 
 
 class _Text(io.StringIO):
@@ -205,7 +215,7 @@ class Stream:
                 capture.add_err(text)
             else:
                 capture.add_out(text)
-            if flight.quiet:
+            if flight.quiet or capture.is_silent:
                 return len(text)
         if flight.before_write is not None:
             flight.before_write(self._stream, text)
@@ -362,6 +372,8 @@ def _following(call_handlers: Callable[[Any, Any], None]) -> Callable[[Any, Any]
             capture = capture.capture  # a handler logs
         if capture is None:
             return call_handlers(logger, record)
+        if capture.is_silent:
+            return capture.add_err(_formatted(logger, record) + "\n")
         recorder = _Recorder(capture, record)
         token = _current.set(recorder)
         try:

@@ -68,7 +68,11 @@ def call(task: Task[Any, Any], args: tuple[Any, ...], kwargs: dict[str, Any]) ->
     if this is None:  # not in the handler: the exception of an input has another context
         this = resolved_call(task, args, kwargs, parent)
     value = answer(this)
-    return execute(this) if value is MISS else value
+    if value is MISS:
+        value = execute(this)
+    if this.run.verification is not None and this.is_hit:
+        this.run.verification.check(this, value)
+    return value
 
 
 def call_anew(task: Task[Any, Any], args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
@@ -122,6 +126,8 @@ def outcome(this: Call) -> Outcome[Any]:
         value = answer(this)
         if value is MISS:
             value = execute(this)
+        if this.run.verification is not None and this.is_hit:
+            this.run.verification.check(this, value)
     except BaseException as error:
         return Outcome(None, without_our_frames(error), this.status, this.id)
     return Outcome(value, None, this.status, this.id, this.output.digest, this.is_hit)
@@ -408,4 +414,8 @@ async def _resolved_call_async(
 
 async def _value_async(this: Call) -> Any:
     value = answer(this)
-    return await execute_async(this) if value is MISS else value
+    if value is MISS:
+        value = await execute_async(this)
+    if this.run.verification is not None and this.is_hit:
+        await this.run.verification.check_async(this, value)
+    return value

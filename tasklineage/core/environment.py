@@ -68,6 +68,11 @@ def environment() -> dict[str, Any]:
     }
 
 
+def current_environment() -> str:
+    """`environment` as JSON text; found anew where a folder of `sys.path` has changed."""
+    return _Process.environment()
+
+
 def distributions() -> Iterator[Distribution]:
     """The installed distributions, by the names of the folders that installers leave.
 

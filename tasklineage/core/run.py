@@ -16,13 +16,14 @@ from tasklineage.core.failure import described
 from tasklineage.core.frame import Frame, current
 from tasklineage.core.origins import Origins
 from tasklineage.core.program import git_commit, program_name, working_folder
+from tasklineage.core.sampling import checked_share, verification
 from tasklineage.core.surroundings import Surroundings
 from tasklineage.errors import ConfigError, StoreError, UnhashableArgument
 from tasklineage.key.digest import digest
 from tasklineage.key.guards import renew_epoch
 from tasklineage.key.tasklike import TaskLike
 from tasklineage.query.slot import Slot
-from tasklineage.storage.records import Ref, RunBegin, RunEnd, new_id
+from tasklineage.storage.records import Ref, RunBegin, RunEnd, Verified, new_id
 from tasklineage.storage.store import Store, open_store
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ class RunState:
         executor: Any = None,
         refresh: Refresh = (),
         store_args: bool = False,
+        verify: float = 0.0,
         is_ambient: bool = False,
     ) -> None:
         self.id = bytes(new_id())
@@ -70,6 +72,8 @@ class RunState:
         self.refresh_since = time.time()
         self.store_args = store_args
         self.is_ambient = is_ambient
+        self.verification = verification(verify)
+        """What executes some of the hits again; None: nothing does."""
         self.origins = Origins()
         self.outlined: dict[bytes, int] = {}
         """How many records outline a large argument, by its digest."""
@@ -185,6 +189,14 @@ class RunState:
             "return the changed value instead",
         )
 
+    def warn_differing(self, found: Verified) -> None:
+        """Warn, once for a task and a cause, that a memo is not what its call gives now."""
+        self._warn_once(
+            f"differs {found.task} {found.cause}",
+            f"{found.task} was executed again to verify call {found.call.hex()}, a hit, and "
+            f"{'raised' if found.status == 'failed' else 'gave another result'}: {found.text}",
+        )
+
     def worker_name(self) -> str:
         """`host:pid:thread` where this runs, if it is not the main thread."""
         thread = threading.current_thread()
@@ -222,6 +234,7 @@ def run(
     refresh: bool | str | Task[Any, Any] | Iterable[str | Task[Any, Any]] = (),
     durability: str | None = None,
     store_args: bool | None = None,
+    verify: float | None = None,
 ) -> Generator[Run]:
     """A run: every call made in the block belongs to it.
 
@@ -244,6 +257,10 @@ def run(
         `"process"`: what was returned survives the death of the process. `"power"`: of the machine.
     store_args
         Store also those arguments that are too large to be kept in the record.
+    verify
+        This share of the hits, from 0 to 1, is executed again, and the results compared. The
+        program gets what the memo answers; see `Run.verified` and `Run.differing`. By default that
+        of the enclosing run, else the configured one.
 
     Yields
     ------
@@ -268,6 +285,7 @@ def run(
         executor=_checked_executor(executor) or (enclosing and enclosing.executor_spec),
         refresh=_refresh(refresh),
         store_args=config.settings().store_args if store_args is None else store_args,
+        verify=_verify(verify, enclosing),
     )
     state.begin(params, kept, namespace)
     token = current.set(state.frame)
@@ -292,6 +310,7 @@ def configure(
     durability: str = ...,  # type: ignore[assignment]
     strict: bool = ...,  # type: ignore[assignment]
     store_args: bool = ...,  # type: ignore[assignment]
+    verify: float = ...,  # type: ignore[assignment]
 ) -> None:
     """Set defaults of this process; what is not named stays. A changed store begins a new run.
 
@@ -310,6 +329,8 @@ def configure(
         listed on the call as `untracked`.
     store_args
         Store also those arguments that are too large to be kept in the record.
+    verify
+        The share of the hits that is executed again, and the results compared.
 
     Raises
     ------
@@ -321,6 +342,8 @@ def configure(
         _checked_executor(given["executor"])
     if given.get("durability", "process") not in ("process", "power"):
         raise ConfigError(f"durability= is 'process' or 'power', not {given['durability']!r}")
+    if "verify" in given:
+        given["verify"] = checked_share(given["verify"])
     if given.get("strict", config.settings().strict) != config.settings().strict:
         renew_epoch()  # the plans of tasks, by which calls are made, are made anew
     config.change(**given)
@@ -332,6 +355,14 @@ def _store_for(store: Any, enclosing: RunState | None, durability: str | None) -
     if store is None and enclosing is not None:
         store = enclosing.store.url
     return open_store(store, durability=durability)
+
+
+def _verify(share: float | None, enclosing: RunState | None) -> float:
+    if share is not None:
+        return checked_share(share)
+    if enclosing is None:
+        return config.settings().verify
+    return 0.0 if enclosing.verification is None else enclosing.verification.share
 
 
 def _checked_executor(executor: Any) -> Any:

@@ -76,6 +76,11 @@ class CodeVersion:
         return self.closure.nested
 
     @property
+    def functions(self) -> tuple[FunctionType, ...]:
+        """The functions of the project that count, as they are in this process."""
+        return self.closure.functions
+
+    @property
     def untracked(self) -> tuple[str, ...]:
         """References that could not be resolved, and values without a digest."""
         return self.closure.untracked
@@ -135,6 +140,12 @@ class Closure:
     def cut(self, state: State) -> tuple[bytes, list[TaskLike]]:
         """The digest for that state without the tasks that the code calls, and these in order."""
         return cut_digest(self._nodes, self._root, self._owns(state))
+
+    @property
+    def functions(self) -> tuple[FunctionType, ...]:
+        """Every function that the walk found, as it is in this process."""
+        things = (node.thing for node in self._nodes if node.kind == "function")
+        return tuple(thing for thing in things if isinstance(thing, FunctionType))
 
     def changes(self, state: State) -> dict[str, bytes]:
         """Names of what has changed since that state, with the digests that they have now. HOT."""

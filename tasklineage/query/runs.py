@@ -18,6 +18,7 @@ from tasklineage.query.ids import moment
 from tasklineage.query.listing import Listing, paged
 from tasklineage.query.render import one_line
 from tasklineage.query.slot import Slot
+from tasklineage.query.verifications import Verification, verifications_of
 from tasklineage.storage.records import RUNNING, Ref, RunBegin, RunEnd, RunEnvironment, RunTags
 
 if TYPE_CHECKING:
@@ -115,6 +116,23 @@ class Run:
     def failed(self) -> int:
         """How many of its calls failed."""
         return self.counts.failed
+
+    @property
+    def verified(self) -> int:
+        """How many of its hits were executed again and compared (`tl.run(verify=...)`)."""
+        counts = self._store.catalog.verified_counts(self._id)
+        return sum(count for status, count in counts.items() if status != "skipped")
+
+    @property
+    def differing(self) -> int:
+        """How many of those gave another result than their memo, or raised."""
+        counts = self._store.catalog.verified_counts(self._id)
+        return counts.get("differs", 0) + counts.get("failed", 0)
+
+    @property
+    def verifications(self) -> Sequence[Verification]:
+        """What came of each hit that was chosen to be executed again, in their order."""
+        return verifications_of(self._store, self._id)
 
     @property
     def parent(self) -> Run | None:

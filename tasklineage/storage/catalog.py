@@ -267,6 +267,22 @@ class Catalog:
         failed = found.get(FAILED, 0) + found.get(TIMEOUT, 0)
         return found.get(HIT, 0), found.get(DONE, 0) + found.get(CAUGHT, 0) + failed, failed
 
+    def verified_counts(self, run: bytes) -> dict[str, int]:
+        """How many hits of the run were executed again, by what came of it."""
+        query = """SELECT status, count(*) FROM verified
+                   WHERE run = (SELECT n FROM runs WHERE id = ?) GROUP BY status"""
+        return dict(self._upkeep.ask(lambda tables: tables.all(query, (run,))))
+
+    def verified(self, run: bytes) -> list[Location]:
+        """Where the records stand of hits of the run that were executed again, in order."""
+        query = """SELECT segment, offset, length FROM verified
+                   WHERE run = (SELECT n FROM runs WHERE id = ?) ORDER BY id"""
+
+        def ask(tables: Tables) -> list[Location]:
+            return [tables.location(*row) for row in tables.all(query, (run,))]
+
+        return self._upkeep.ask(ask)
+
     def call_tasks(self) -> list[str]:
         """The names of all tasks that were called, in alphabetical order."""
         rows = self._upkeep.ask(lambda tables: tables.all("SELECT name FROM tasks"))

@@ -27,6 +27,7 @@ from tasklineage.storage.records import (
     RunEnd,
     RunEnvironment,
     RunTags,
+    Verified,
     Versions,
     decode,
 )
@@ -71,6 +72,7 @@ class Rows:
         self.forgotten: list[Row] = []
         self.environments: list[Row] = []
         self.accepts: list[Row] = []
+        self.verified: list[Row] = []
         self._adders: dict[int, Callable[[bytes, Place], None]] = {
             KIND_OF[RunBegin]: self._run_begin,
             KIND_OF[RunEnd]: self._run_end,
@@ -83,6 +85,7 @@ class Rows:
             KIND_OF[Forget]: self._forget,
             KIND_OF[RunEnvironment]: self._environment,
             KIND_OF[Accept]: self._accept,
+            KIND_OF[Verified]: self._verified,
         }
 
     def add(self, segment: int, frames: Iterable[tuple[int, int, int, bytes]]) -> None:
@@ -210,6 +213,10 @@ class Rows:
     def _accept(self, payload: bytes, place: Place) -> None:
         accept: Accept = decode(KIND_OF[Accept], payload)
         self.accepts.append((accept.code, *place))
+
+    def _verified(self, payload: bytes, place: Place) -> None:
+        found: Verified = decode(KIND_OF[Verified], payload)
+        self.verified.append((found.id, self._runs[found.run], found.status, *place))
 
     def _forget(self, payload: bytes, place: Place) -> None:
         forget: Forget = decode(KIND_OF[Forget], payload)

@@ -301,15 +301,40 @@ class Accept(NamedTuple):
     """True: from this moment on they do not."""
 
 
+class Verified(NamedTuple):
+    """A hit was executed again, and the result compared with what the memo had answered."""
+
+    id: bytes
+    run: bytes
+    call: bytes
+    """The hit."""
+    producer: bytes
+    """The call that had computed it."""
+    key: bytes
+    task: str
+    at: float
+    status: str
+    """`same`, `differs`, `failed` (it raised) or `skipped` (it could not be executed again)."""
+    expected: bytes
+    """Digest of what the memo answered."""
+    found: bytes = b""
+    """Digest of the new result; empty where there is none."""
+    cause: str = ""
+    """The likely one: `randomness`, `time`, `hash order`, `environment`, ..."""
+    text: str = ""
+    """How the results differ, and what speaks for that cause; or why it was skipped."""
+    error: tuple[str, str, str] | None = None
+
+
 Record = (
     RunBegin | RunEnd | RunTags | CallBegin | CallEnd | Hit | Code | Versions | Forget
-    | RunEnvironment | Accept
+    | RunEnvironment | Accept | Verified
 )  # fmt: skip
 R = TypeVar("R")
 
 KINDS: dict[int, type[Any]] = {
     1: RunBegin, 2: RunEnd, 3: RunTags, 4: CallBegin, 5: CallEnd, 6: Hit, 7: Code, 8: Versions,
-    9: Forget, 10: RunEnvironment, 11: Accept,
+    9: Forget, 10: RunEnvironment, 11: Accept, 12: Verified,
 }  # fmt: skip
 KIND_OF: dict[type[Any], int] = {record: kind for kind, record in KINDS.items()}
 

@@ -17,7 +17,7 @@ from tasklineage.storage.ingest import Row, Rows, as_sql, from_sql
 if TYPE_CHECKING:
     import sqlite3
 
-VERSION = 4
+VERSION = 5
 """Goes up with any change of the schema, or of what the rows mean; other versions are made anew."""
 CHUNK = 20_000
 """Frames whose rows are in memory at once."""
@@ -73,6 +73,9 @@ CREATE TABLE versions (
 CREATE TABLE environments (
     digest BLOB, segment INT, offset INT, length INT,
     PRIMARY KEY (digest, segment, offset)) WITHOUT ROWID;
+CREATE TABLE verified (
+    id BLOB PRIMARY KEY, run INT, status TEXT, segment INT, offset INT, length INT) WITHOUT ROWID;
+CREATE INDEX verified_by_run ON verified (run, id);
 """
 
 _END_WINS = """ON CONFLICT (id) DO UPDATE SET
@@ -220,6 +223,7 @@ class Tables:
         self._add("versions", rows.versions)
         self._add("environments", rows.environments)
         self._add("accepts", rows.accepts)
+        self._add("verified", rows.verified)
 
     def _add(self, table: str, rows: list[Row], conflict: str = "") -> None:
         """Insert the rows, many at a time: a statement costs as much as the row it inserts."""

@@ -180,6 +180,11 @@ with tl.run("churn", executor="threads", params={"lr": 0.1}, tags=("exp",)) as r
     assert_type(run.executed, int)
     assert_type(run.failed, int)
 
+with tl.run(verify=0.05) as run:
+    assert_type(run.verified, int)
+    assert_type(run.differing, int)
+    assert_type([one.cause for one in run.verifications], list[str])
+
 with tl.run(refresh=("train",)):
     pass
 with tl.run(refresh=True, store="somewhere", durability="power"):
