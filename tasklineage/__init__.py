@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from tasklineage.core.fanout import Failure, Fanout
     from tasklineage.core.future import BoundCall, Future
     from tasklineage.core.inputs import Inputs
+    from tasklineage.core.keyed import Key
     from tasklineage.core.planning import plan
     from tasklineage.core.policy import Retry
     from tasklineage.executors.inline import Inline
@@ -75,6 +76,7 @@ __all__ = [
     "Future",
     "Inline",
     "Inputs",
+    "Key",
     "LengthMismatch",
     "Lineage",
     "MergeConflict",
@@ -136,6 +138,7 @@ _LAZY = {
     "Future": "tasklineage.core.future",
     "Inline": "tasklineage.executors.inline",
     "Inputs": "tasklineage.core.inputs",
+    "Key": "tasklineage.core.keyed",
     "Lineage": "tasklineage.query.lineage",
     "Plan": "tasklineage.query.plans",
     "Retry": "tasklineage.core.policy",

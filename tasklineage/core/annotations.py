@@ -13,10 +13,11 @@ import types
 from collections.abc import Callable, Iterable, Mapping
 from typing import Annotated, Any, NamedTuple, Union, get_args, get_origin
 
+from tasklineage.core.keyed import Key
 from tasklineage.key.files import Dir, File, Value
 
 Convert = Callable[[Any], Any]
-_OURS: dict[str, Any] = {"File": File, "Dir": Dir}
+_OURS: dict[str, Any] = {"File": File, "Dir": Dir, "Key": Key}
 _CONTAINERS = (list, tuple, set, frozenset)
 _ALONE = (
     inspect.Parameter.POSITIONAL_ONLY,
@@ -62,7 +63,7 @@ def files_of(function: Callable[..., Any]) -> Files | None:
     hints = {
         name: convert
         for name, hint in getattr(function, "__annotations__", {}).items()
-        if (convert := _conversion(_evaluated(hint, function))) is not None
+        if (convert := _conversion(evaluated(hint, function))) is not None
     }
     if not hints:
         return None
@@ -83,7 +84,7 @@ def _of_parameter(parameter: inspect.Parameter, convert: Convert | None) -> Conv
     return convert
 
 
-def _evaluated(hint: Any, function: Callable[..., Any]) -> Any:
+def evaluated(hint: Any, function: Callable[..., Any]) -> Any:
     """What an annotation written as text means; None where that cannot be told."""
     if not isinstance(hint, str):
         return hint

@@ -14,7 +14,7 @@ from tasklineage.core.progress import progress
 from tasklineage.core.pumps import Pumps
 from tasklineage.core.source import Source
 from tasklineage.executors.base import Executor
-from tasklineage.key.digest import register_digest
+from tasklineage.key.digest import register_stand_in
 from tasklineage.storage.records import Edge
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class Failure:
         return f"<failure of element {self.index}: {self.error!r}>"
 
 
-register_digest(Failure, Failure.to_plain)
+register_stand_in(Failure, Failure.to_plain)
 
 
 class Fanout(Deferred, Sequence[R], Generic[R]):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, overload
 
-from tasklineage.key.digest import register_digest
+from tasklineage.key.digest import register_stand_in
 
 
 class Inputs(Sequence[Any]):
@@ -80,4 +80,4 @@ class Inputs(Sequence[Any]):
         return f"there are: {', '.join(self._names)}" if self._names else "they have no names"
 
 
-register_digest(Inputs, Inputs.to_plain)
+register_stand_in(Inputs, Inputs.to_plain)

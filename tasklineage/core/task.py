@@ -83,6 +83,7 @@ class Task(TaskLike, Generic[P, R]):
         self.binding = binding_of(function)
         """How arguments become one value per parameter."""
         self._plan: Plan | None = None
+        self._annotated: Mapping[str, Callable[[Any], Any]] | None = None
         self.name = options.name or _name_of(function)
         self.is_async = _is_async(function)
         self._check_parameters()
@@ -97,8 +98,10 @@ class Task(TaskLike, Generic[P, R]):
 
     @property
     def key(self) -> Mapping[str, Callable[[Any], Any]]:
-        """What of an argument counts, by parameter."""
-        return self.settings.key
+        """What of an argument counts, by parameter: by `key=` and by annotations."""
+        if self._annotated is None:  # not before the first key: then their names are bound
+            self._annotated = _annotated_keys(self.__wrapped__)
+        return {**self._annotated, **self.settings.key} if self._annotated else self.settings.key
 
     @property
     def ignore(self) -> tuple[str, ...]:
@@ -368,7 +371,8 @@ def task(function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
     ignore
         Parameters that are not part of the key. They are recorded.
     key
-        By parameter, a function of the argument that gives what of it counts.
+        By parameter, a function of the argument that gives what of it counts. The annotation
+        `Annotated[T, tl.Key(function)]` of the parameter does the same.
     ttl
         Seconds, or a timedelta, after which a memo is a miss.
     track
@@ -475,6 +479,17 @@ def _checked(
         executor=None if executor is None else _executor(executor),
         store_args=store_args,
     )
+
+
+def _annotated_keys(function: Callable[..., Any]) -> Mapping[str, Callable[[Any], Any]]:
+    """What the annotations of a function say of its key; nothing is loaded where they cannot."""
+    hints = getattr(function, "__annotations__", {}).values()
+    is_loaded = "tasklineage.core.keyed" in sys.modules
+    if not hints or not (is_loaded or any(type(hint) is str and "Key" in hint for hint in hints)):
+        return {}
+    from tasklineage.core.keyed import key_functions
+
+    return key_functions(function)
 
 
 def _strings(value: str | Iterable[str], option: str) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ import inspect
 import logging
 import os
 import pickle
+import subprocess
 import sys
 import threading
 import time
@@ -15,7 +16,7 @@ import warnings
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import pytest
@@ -287,6 +288,118 @@ def test_key_functions_say_what_counts() -> None:
     assert f("/a/x.csv") == "/a/x.csv"
     assert f("/b/x.csv") == "/a/x.csv"
     assert f("/b/y.csv") == "/b/y.csv"
+
+
+def base(path: str) -> str:
+    return Path(path).name
+
+
+Named = Annotated[str, tl.Key(base)]
+
+
+def test_an_annotation_says_what_counts() -> None:
+    @task
+    def f(path: Named, *others: Annotated[str, tl.Key(base)], **more: Named) -> str:
+        return " ".join((path, *others, *more.values()))
+
+    assert f("/a/x", "/a/y", z="/a/z") == "/a/x /a/y /a/z"
+    assert f("/b/x", "/b/y", z="/b/z") == "/a/x /a/y /a/z"
+    assert f("/b/x", "/b/z", z="/b/z") == "/b/x /b/z /b/z"
+    assert f("/b/x", "/b/y", w="/b/z") == "/b/x /b/y /b/z"
+    with tl.run() as run:
+        f("/c/x", "/c/y", z="/c/z")
+    assert run["f"].hit
+
+
+def test_key_goes_before_an_annotation() -> None:
+    @task(key={"path": len})
+    def f(path: Named) -> str:
+        return path
+
+    assert f("/a/x") == "/a/x"
+    assert f("/b/y") == "/a/x"
+    assert f.options(key={})("/b/y") == "/b/y"
+
+
+def test_two_keys_in_one_annotation_are_an_error() -> None:
+    @task
+    def f(path: Annotated[Named, tl.Key(len)]) -> str:
+        return path
+
+    with pytest.raises(tl.ConfigError, match="'path' has two"):
+        f("x")
+    with pytest.raises(tl.ConfigError, match="takes a function"):
+        tl.Key("path")  # type: ignore[arg-type]
+
+
+ANNOTATED = """
+import sys
+from typing import TYPE_CHECKING, Annotated
+import tasklineage as tl
+
+def part(config):
+    return config[{place}]
+
+Config = Annotated[list, tl.Key(part)]
+
+@tl.task
+def f(config: {annotation}) -> list:
+    return config
+
+print(f([int(word) for word in sys.argv[1:]]))
+"""
+
+
+@pytest.mark.parametrize("annotation", ["Config", "'Config'", "'Annotated[list, tl.Key(part)]'"])
+def test_the_code_of_a_key_in_an_annotation_counts(annotation: str, tmp_path: Path) -> None:
+    def said(place: int, *numbers: int) -> str:
+        program = tmp_path / "program.py"
+        program.write_text(ANNOTATED.format(place=place, annotation=annotation))
+        command = [sys.executable, str(program), *map(str, numbers)]
+        done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.strip()
+
+    assert said(0, 1, 2) == "[1, 2]"
+    assert said(0, 1, 3) == "[1, 2]"
+    assert said(1, 1, 3) == "[1, 3]"
+    assert said(1, 2, 3) == "[1, 3]"
+
+
+REGISTERED = """
+import sys
+import tasklineage as tl
+
+class Connection:
+    def __init__(self, host):
+        self.host, self.socket = host, open(__file__)
+    def fetch(self):
+        return "{answer} " + self.host
+
+tl.register_digest(Connection, lambda connection: connection.host)
+
+@tl.task
+def load(connection):
+    print("executed", file=sys.stderr)
+    return connection.fetch()
+
+print(load(Connection(sys.argv[1])))
+"""
+
+
+def test_a_registered_type_counts_by_what_was_said_and_by_its_code(tmp_path: Path) -> None:
+    def said(host: str, answer: str = "rows of") -> tuple[str, bool]:
+        program = tmp_path / "program.py"
+        program.write_text(REGISTERED.format(answer=answer))
+        command = [sys.executable, str(program), host]
+        done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.strip(), "executed" in done.stderr
+
+    assert said("db1") == ("rows of db1", True)
+    assert said("db1") == ("rows of db1", False)
+    assert said("db2") == ("rows of db2", True)
+    assert said("db1", "tables of") == ("tables of db1", True)
 
 
 @pytest.mark.parametrize("ttl", [0.05, timedelta(seconds=0.05)])

@@ -8,7 +8,7 @@ from typing import Any
 
 import hypothesis.strategies as st
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 
 from tasklineage.key import digest_graph, digest_walk
 from tasklineage.key.digest import SCHEME, digest, is_immutable, is_trivial, parts
@@ -24,6 +24,9 @@ from tests.property.strategies import (
     same,
     values,
 )
+
+NIGHTLY = 1_000
+"""Examples from which on it is the nightly profile."""
 
 
 def no_code(_: Any) -> None:
@@ -48,6 +51,20 @@ def test_one_changed_part_changes_the_digest(pair: tuple[Any, Any]) -> None:
 @given(leaves, leaves)
 def test_leaves_share_no_digest(left: Any, right: Any) -> None:
     assert (of(left) == of(right)) == same(left, right)
+
+
+def test_no_two_values_share_a_digest_by_accident() -> None:
+    """Each value is compared with all that were met before: in a night a million pairs and more."""
+    met: dict[bytes, Any] = {}
+
+    @given(st.lists(values | records, min_size=8, max_size=8))
+    def meet(several: list[Any]) -> None:
+        for value in several:
+            assert same(met.setdefault(of(value), value), value)
+
+    meet()
+    wanted = 1_000_000 if settings.default.max_examples >= NIGHTLY else 10_000
+    assert len(met) * (len(met) - 1) // 2 > wanted
 
 
 @given(values)

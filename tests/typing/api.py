@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, assert_type
+from typing import Annotated, Any, assert_type
 
 import tasklineage as tl
 from tasklineage import task
@@ -22,6 +22,19 @@ class Model:
 @task
 def train(rows: list[float], lr: float = 0.1) -> Model:
     return Model()
+
+
+def etag(model: Model) -> str:
+    return ""
+
+
+@task
+def keyed(model: Annotated[Model, tl.Key(etag)], *more: Annotated[Model, tl.Key(etag)]) -> int:
+    return 1
+
+
+assert_type(keyed(Model(), Model()), int)
+tl.register_digest(Model, etag)
 
 
 @task()
