@@ -31,6 +31,7 @@ from tasklineage.query.why import why as why_of_call
 from tasklineage.storage.records import DONE, Argument, CallEnd, Code, Ref, as_ref, new_id
 
 if TYPE_CHECKING:
+    from tasklineage.key.code_version import CodeVersion
     from tasklineage.storage.store import Store
 
 _MOST = 10_000
@@ -138,7 +139,7 @@ class Planner:
 
     def executed(self, this: Call, inputs: Iterable[PlannedCall] = ()) -> PlannedCall:
         """A call that no memo answers."""
-        return self._executing(this.task.name, *self.explained(this), inputs)
+        return self._executing(this.task, this.code, *self.explained(this), inputs)
 
     def explained(self, this: Call) -> tuple[bytes | None, list[Cause]]:
         """The earlier call that a call is compared with, and why it would execute."""
@@ -149,7 +150,7 @@ class Planner:
     def _explained(
         self,
         task: Task[Any, Any],
-        code: Any,
+        code: CodeVersion,
         key: bytes,
         arguments: tuple[Any, ...],
         salt: tuple[Any, ...],
@@ -167,18 +168,22 @@ class Planner:
 
     def _executing(
         self,
-        task: str,
+        task: Task[Any, Any],
+        code: CodeVersion,
         previous: bytes | None,
         causes: list[Cause],
         inputs: Iterable[PlannedCall] = (),
     ) -> PlannedCall:
-        below = () if previous is None else self._below(previous, causes)
+        below = () if previous is None else self._below(code, previous, causes)
         shown = None if previous is None else previous.hex()
-        return PlannedCall(task, EXECUTE, tuple(causes), (*inputs, *below), shown)
+        return PlannedCall(task.name, EXECUTE, tuple(causes), (*inputs, *below), shown)
 
     # The calls that an earlier execution made.
 
-    def _below(self, previous: bytes, causes: Iterable[Cause]) -> Iterable[PlannedCall]:
+    def _below(
+        self, code: CodeVersion, previous: bytes, causes: Iterable[Cause]
+    ) -> Iterable[PlannedCall]:
+        known = {child.name: child for child in code.children if isinstance(child, Task)}
         changed = {cause.name for cause in causes if cause.kind == "argument"}
         open_results: dict[bytes, str] = {}
         """Digests of results, and ids of calls, that will not be there: by which task."""
@@ -192,7 +197,7 @@ class Planner:
             if unknown is not None:
                 child = PlannedCall(row.task, UNKNOWN, (unknown,), previous=record.id.hex())
             else:
-                child = self._again(row.task, record)
+                child = self._again(row.task, known.get(row.task), record)
             results = {r[0] for r in (record.output,) if r and r[0]} | {p[1] for p in record.parts}
             if child.status == HIT:
                 given |= results
@@ -216,13 +221,12 @@ class Planner:
             return Cause("argument", names, text=f"it may depend on {names}, which differs")
         return None
 
-    def _again(self, name: str, record: CallEnd) -> PlannedCall:
+    def _again(self, name: str, task: Task[Any, Any] | None, record: CallEnd) -> PlannedCall:
         """A call that was made before, with the arguments that were recorded."""
-        living = memos.living(name)
-        if not living:
+        task = task or _living(name, record.code)
+        if task is None:
             text = f"{name} is not defined in this process yet"
             return PlannedCall(name, UNKNOWN, (Cause("task", name, text=text),))
-        task = living[-1]
         this = self._recalled(task, record)
         if this is not None:
             memo = memos.find(this)
@@ -232,7 +236,7 @@ class Planner:
         key, miss = (b"", "") if this is None else (this.key, this.miss)
         tracked = tuple((c.name, c.digest) for c in salt)
         found = self._explained(task, code, key, record.arguments, tracked, miss)
-        return self._executing(name, *found)
+        return self._executing(task, code, *found)
 
     def _recalled(self, task: Task[Any, Any], record: CallEnd) -> Call | None:
         """The call with the digests that were recorded; None where these do not say its key."""
@@ -256,6 +260,13 @@ class Planner:
 
     def _value(self, argument: Argument) -> Any:
         return self._store.get(Ref(*argument.ref))
+
+
+def _living(name: str, code: bytes) -> Task[Any, Any] | None:
+    """A task of that name, the one with that code if there is one."""
+    living = memos.living(name)
+    same = [task for task in living if task.plan().code.digest == code]
+    return next(iter((*same, *living)), None)
 
 
 def _unbound(task: Any, args: tuple[Any, ...]) -> tuple[Task[Any, Any], tuple[Any, ...]]:
