@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from tasklineage import config
 from tasklineage.core import engine, memos
 from tasklineage.core.call import Call, Outcome, Shared
+from tasklineage.core.failure import is_interrupt
 from tasklineage.core.frame import Frame
 from tasklineage.core.source import Source
 from tasklineage.key.digest import Unresolved
@@ -189,6 +190,8 @@ class Elements:
                     self._task, args, kwargs, self._parent, position, skipped.append
                 )
         except BaseException as error:
+            if is_interrupt(error) and not skipped:
+                raise
             if self._parent.call is not None:
                 self._parent.fold.add(self._task.name, b"", volatile=f"{self._task.name}: failed")
             return engine.unmade(error, skipped)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import threading
 from types import TracebackType
-from typing import TypeVar
+from typing import TypeGuard, TypeVar
 
 from tasklineage.storage.records import CANCELLED, FAILED, Error
 
@@ -58,6 +59,12 @@ def trimmed(traceback: TracebackType | None) -> TracebackType | None:
     for entry in reversed(kept):
         result = TracebackType(result, entry.tb_frame, entry.tb_lasti, entry.tb_lineno)
     return result
+
+
+def is_interrupt(error: BaseException | None) -> TypeGuard[KeyboardInterrupt]:
+    """Whether it is a Ctrl-C that has reached this thread."""
+    is_main = threading.current_thread() is threading.main_thread()
+    return isinstance(error, KeyboardInterrupt) and is_main
 
 
 def status_of(error: BaseException) -> str:

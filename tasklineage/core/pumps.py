@@ -18,12 +18,13 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Callable
-from typing import Any, TypeGuard
+from typing import Any
 
 from tasklineage.core.arrivals import Arrivals
 from tasklineage.core.call import Call, Outcome
 from tasklineage.core.crew import Crew
 from tasklineage.core.elements import Elements
+from tasklineage.core.failure import is_interrupt
 from tasklineage.core.frame import Frame, current, waiting
 from tasklineage.core.source import Source
 from tasklineage.errors import WorkerLost
@@ -139,7 +140,7 @@ class Pumps:
                 except BaseException as error:  # an interrupt outside of the body
                     outcome = Outcome(None, error, CANCELLED)
                 self._publish(index, call.key, outcome)
-                if _is_interrupt(outcome.error):
+                if is_interrupt(outcome.error):
                     raise outcome.error
                 is_surplus = self._crew.note(began, time.perf_counter(), self._left())
         except BaseException as error:
@@ -180,7 +181,7 @@ class Pumps:
             pulled = self._elements.pull(batch)
         except BaseException as error:
             self._source.fail(error)
-            if _is_interrupt(error):
+            if is_interrupt(error):
                 raise
         finally:
             is_quick = time.perf_counter() - began < _QUICK_PULL
@@ -228,12 +229,6 @@ class Pumps:
         except BaseException as error:
             self._source.fail(error)
         self._arrivals.close()
-
-
-def _is_interrupt(error: BaseException | None) -> TypeGuard[KeyboardInterrupt]:
-    """Whether it is a Ctrl-C that has reached this thread."""
-    is_main = threading.current_thread() is threading.main_thread()
-    return isinstance(error, KeyboardInterrupt) and is_main
 
 
 class _Here(threading.local):

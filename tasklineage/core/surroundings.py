@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 DELAY = 0.1
 """Seconds that the first calls have for themselves."""
+PATIENCE = 10.0
+"""Seconds that the end of a run waits for what usually takes some tenths."""
 
 
 class Surroundings:
@@ -47,11 +49,15 @@ class Surroundings:
             self._record()
 
     def finish(self, patience: float | None = None) -> None:
-        """It is recorded, as far as it could be found, or so many seconds are over."""
+        """It is recorded, as far as it could be found, or so many seconds are over.
+
+        There is an end to waiting: the interpreter can lose the lock of a module when Ctrl-C ends
+        an import, and whoever imports that module elsewhere never gets on.
+        """
         thread = self._thread
         if thread is not None and thread is not threading.current_thread():
             self._is_wanted.set()
-            thread.join(patience)
+            thread.join(PATIENCE if patience is None else patience)
             if not thread.is_alive():
                 self._thread = None
 

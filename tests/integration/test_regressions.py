@@ -19,6 +19,7 @@ import pytest
 
 import tasklineage as tl
 from tasklineage import task
+from tasklineage.core import environment, surroundings
 
 
 def run_script(tmp_path: Path, text: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:
@@ -191,6 +192,35 @@ def test_an_interrupt_stops_a_map(tmp_path: Path, executor: str, on_error: str) 
         """,
     )
     assert done.stdout == "interrupted True\n", done.stderr[-3000:]
+
+
+@pytest.mark.parametrize("on_error", ["raise", "collect", "skip"])
+def test_an_interrupt_while_an_element_is_digested_stops_a_map(on_error: Any) -> None:
+    def interrupts(x: int) -> int:
+        if x == 3:
+            raise KeyboardInterrupt
+        return x
+
+    @task(key={"x": interrupts})
+    def same(x: int) -> int:
+        return x
+
+    with tl.run(executor="inline"), pytest.raises(KeyboardInterrupt):
+        tl.map(same, range(6), on_error=on_error)
+
+
+def test_a_run_ends_although_its_environment_cannot_be_found(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    gate = threading.Event()
+    monkeypatch.setattr(environment, "record_environment", lambda run, store: gate.wait())
+    monkeypatch.setattr(surroundings, "PATIENCE", 0.01)
+    try:
+        with tl.run() as run:
+            pass
+        assert run.status == "done"
+    finally:
+        gate.set()
 
 
 def test_a_map_that_was_stopped_asks_for_no_more_workers() -> None:
