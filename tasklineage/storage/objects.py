@@ -51,6 +51,7 @@ _FEW_MAPS = 16
 _MOST_MAPS = 16_384  # Linux allows a process 65,530 maps of all kinds
 _READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
 _MOST_REMEMBERED = 100_000
+_ANEW = "it is stored anew when the call that gave it is made again"
 
 StatKey: TypeAlias = tuple[int, int, int, int]
 """(device, inode, size, ctime in ns): changes whenever the file does."""
@@ -172,7 +173,7 @@ class Objects:
         try:
             descriptor = os.open(path, os.O_RDONLY)
         except FileNotFoundError:
-            raise MissingObject(f"the store has no object {oid.hex()}", oid=oid) from None
+            raise MissingObject(f"the store has no object {oid.hex()}: {_ANEW}", oid=oid) from None
         except OSError as error:
             raise _unreadable(path, error) from error
         try:
@@ -304,7 +305,9 @@ class Objects:
         place = None if self.read_only else self._quarantine(path, inode)
         where = f"; it is now {place}" if place else ""
         return CorruptObject(
-            f"object {oid.hex()} is not what was written{where}", oid=oid, path=place or path
+            f"object {oid.hex()} is not what was written{where}: {_ANEW}",
+            oid=oid,
+            path=place or path,
         )
 
     def _quarantine(self, path: str, inode: int) -> str | None:
