@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from tasklineage.core.verification import Trial
     from tasklineage.query.environments import Environment
 
-RANDOMNESS, TIME, HASH_ORDER, ENVIRONMENT, FLOATING_POINT, FILES, ERROR, UNKNOWN = (
-    "randomness", "time", "hash order", "environment", "floating point", "files", "error",
-    "unknown",
+RANDOMNESS, TIME, HASH_ORDER, ENVIRONMENT, FLOATING_POINT, FILES, ACCEPTED, ERROR, UNKNOWN = (
+    "randomness", "time", "hash order", "environment", "floating point", "files", "accepted code",
+    "error", "unknown",
 )  # fmt: skip
 _ADVICE = {
     RANDOMNESS: "Pass a seed, or a generator, as an argument.",
@@ -38,6 +38,7 @@ _ADVICE = {
     ENVIRONMENT: 'Name it in track=, as "env:NAME" or "dist:NAME".',
     FLOATING_POINT: "Round the result, or fix the number of threads.",
     FILES: "Pass files as tl.File; for what is elsewhere set ttl=, or memo=False.",
+    ACCEPTED: "Revoke that, with `tasklineage accept TASK --revoke`, and it is computed anew.",
     ERROR: "What it needs may be gone; if it is meant to fail at times, set retries=.",
     UNKNOWN: "It reads something that its key does not know: pass that as an argument.",
 }
@@ -128,6 +129,8 @@ def _suspects(this: Call, memo: CallEnd, how: Disparity, *, is_unstable: bool) -
         return found or [Finding(RANDOMNESS, "each execution gives another result")]
     if how.is_noise:
         suspect(FLOATING_POINT, rounding)
+    elif memo.code != this.code.digest:
+        suspect(ACCEPTED, "the memo is of other code, which was accepted for the present one")
     if how.is_order:
         sets = f", and its code uses {named[HASH_ORDER]}" if HASH_ORDER in named else ""
         suspect(HASH_ORDER, f"the same parts come in another order{sets}")

@@ -55,8 +55,8 @@ class Verification:
 
     @property
     def cause(self) -> str:
-        """The likely cause: `randomness time hash order environment floating point files error
-        unknown`; empty where nothing differs.
+        """The likely one of `randomness`, `time`, `hash order`, `environment`, `floating point`,
+        `files`, `accepted code`, `error` and `unknown`; empty where nothing differs.
         """
         return self._record.cause
 

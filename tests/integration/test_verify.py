@@ -320,6 +320,25 @@ def test_a_variable_of_the_environment_is_named(monkeypatch: pytest.MonkeyPatch)
 
 
 @expects_difference
+def test_code_that_was_accepted_and_should_not_have_been_is_named() -> None:
+    @task(name="edited")
+    def before(x: int) -> int:
+        return x
+
+    @task(name="edited")
+    def now(x: int) -> int:
+        return x + 1
+
+    before(1)
+    now.accept()
+    with tl.run(verify=1.0) as run:
+        assert now(1) == 1
+    (one,) = run.verifications
+    assert one.cause == "accepted code"
+    assert "--revoke" in one.text
+
+
+@expects_difference
 def test_rounding_is_told_from_other_differences_of_numbers(tmp_path: Path) -> None:
     file = tmp_path / "numbers.json"
     run = written_anew(file, [1.0, 2.0], [1.0, 2.0 + 1e-13])
