@@ -27,6 +27,9 @@ Since = datetime | timedelta | float | str
 T = TypeVar("T", Run, Call)
 EVERYTHING = "*"
 _CANDIDATES = 10
+_ROUNDED = 1e-6
+"""Seconds by which a datetime may be later than the time of which it was made: `since=run.started`
+finds that run."""
 
 
 class _Seen:
@@ -92,7 +95,7 @@ def runs(
     if opened is None:
         return Listing((), "run", run_cells)
     statuses = _statuses(status, runs_module.STATUSES)
-    begun = None if since is None else seconds_since_epoch(since)
+    begun = None if since is None else seconds_since_epoch(since) - _ROUNDED
 
     def fetch(limit: int, offset: int) -> list[RunRow]:
         return opened.catalog.find_runs(
@@ -192,7 +195,7 @@ def calls(
     name = None if task is None else str(getattr(task, "name", task))
     statuses = _statuses(status, calls_module.STATUSES)
     chosen = None if run is None else _run_id(opened, run)
-    begun = None if since is None else seconds_since_epoch(since)
+    begun = None if since is None else seconds_since_epoch(since) - _ROUNDED
 
     def fetch(limit: int, offset: int) -> list[CallRow]:
         return opened.catalog.find_calls(

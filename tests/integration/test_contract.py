@@ -311,3 +311,13 @@ def test_the_exception_of_an_input_has_no_context_of_ours() -> None:
         with pytest.raises(ZeroDivisionError) as caught:
             ask()
         assert contexts(caught.value) == [caught.value]
+
+
+def test_since_the_start_of_a_run_finds_that_run() -> None:
+    for _ in range(20):
+        with tl.run("often"):
+            one(1)
+    for run in tl.runs("often"):
+        assert run in tl.runs("often", since=run.started)
+        assert run in tl.runs("often", since=run.started.isoformat())
+        assert run.calls[0] in tl.calls(one, since=run.calls[0].started)
