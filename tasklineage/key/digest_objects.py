@@ -162,6 +162,16 @@ def _instance(value: Any, code: Code) -> Parts:
     return "reduced", function, arguments, state, items, pairs, setter, source
 
 
+@LIBRARY.form("builtins:BaseException", family=True)
+def _exception(value: Any, code: Code) -> Parts:
+    """An exception and its cause; attributes that nobody has set are none."""
+    parts = _instance(value, code)
+    if parts[0] == "reduced" and parts[3] == {}:  # somebody has looked for attributes
+        parts = *parts[:3], None, *parts[4:]
+    cause = value.__cause__
+    return parts if cause is None else (*parts, "cause", cause)
+
+
 def _source(kind: type, code: Code) -> str | None:
     """Who defines a class, where the hook does not know it."""
     return origin(kind.__module__) if code(kind) is None else None

@@ -12,10 +12,10 @@ import copyreg
 import io
 from collections import ChainMap
 from collections.abc import Callable, Iterator
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any
 
-from tasklineage.storage.codecs import array_subclasses, attached, images, torch_tensors
+from tasklineage.storage.codecs import array_subclasses, attached, exceptions, images, torch_tensors
 from tasklineage.storage.codecs.base import Codec, Encoded
 from tasklineage.storage.object_layout import Buffer, Chunked
 
@@ -61,11 +61,8 @@ class PickleCodec(Codec):
             **torch_tensors.reducers(), **images.reducers(), **array_subclasses.reducers(),
             **attached.reducers(),
         }  # fmt: skip
-        pickler: Any
         if self.name == PICKLE:
-            import pickle
-
-            pickler = pickle.Pickler(stream, protocol=5, buffer_callback=callback)
+            pickler: Any = _exact_pickler()(stream, protocol=5, buffer_callback=callback)
             if own:  # a plain dict, since pickle looks up the type of every object
                 pickler.dispatch_table = {**copyreg.dispatch_table, **own}
             return pickler
@@ -95,6 +92,15 @@ def blame(value: Any, path: str, accepts: Callable[[Any], bool]) -> str:
     return path
 
 
+@cache
+def _exact_pickler() -> Any:
+    """The pickler of pickle, with our reduction of exceptions."""
+    import pickle
+
+    content = {"reducer_override": lambda _, value: exceptions.reduced(value)}
+    return type("Pickler", (pickle.Pickler,), content)
+
+
 @lru_cache(maxsize=16)  # the table must be that of the class; more types may be loaded later
 def _exact_cloudpickler(own: tuple[tuple[Any, Callable[[Any], Any]], ...]) -> Any:
     """The pickler of cloudpickle, without what it stores as something else, and `own` reducers."""
@@ -103,7 +109,15 @@ def _exact_cloudpickler(own: tuple[tuple[Any, Callable[[Any], Any]], ...]) -> An
     refused: dict[Any, Any] = {io.TextIOWrapper: _refuse, memoryview: _refuse}
     known: Any = cloudpickle.Pickler.dispatch_table
     table = ChainMap(dict(own), refused, known)
-    return type("Pickler", (cloudpickle.Pickler,), {"dispatch_table": table})
+
+    def reducer_override(self: Any, value: Any) -> Any:
+        found = exceptions.reduced(value)
+        if found is not NotImplemented:
+            return found
+        return cloudpickle.Pickler.reducer_override(self, value)
+
+    content = {"dispatch_table": table, "reducer_override": reducer_override}
+    return type("Pickler", (cloudpickle.Pickler,), content)
 
 
 def _refuse(value: Any) -> Any:

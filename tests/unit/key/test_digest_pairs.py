@@ -19,6 +19,12 @@ def hard(values: list[int]) -> Any:
     return made
 
 
+def caused(cause: BaseException | None) -> ValueError:
+    error = ValueError(1)
+    error.__cause__ = cause
+    return error
+
+
 def attached(value: Any, source: str) -> Any:
     object.__setattr__(value, "source", source)
     return value
@@ -41,6 +47,7 @@ def texts(categories: Any) -> Any:
 GROUPS: dict[str, list[Any]] = {
     "hard masks": [np.ma.array([1, 2], mask=[0, 1]), hard([1, 2]), hard([1, 3])],
     "what is masked": [np.ma.array([[1, 2]]), np.ma.array(np.matrix([[1, 2]]))],
+    "causes": [caused(None), caused(KeyError(1)), caused(KeyError(2)), caused(caused(None))],
     "titles": [
         np.zeros(2, [("a", "i4")]),
         np.zeros(2, [(("t", "a"), "i4")]),
@@ -74,6 +81,13 @@ GROUPS: dict[str, list[Any]] = {
 @pytest.mark.parametrize("name", GROUPS)
 def test_neighbours_are_told_apart(name: str) -> None:
     assert len(set(map(digest, GROUPS[name]))) == len(GROUPS[name])
+
+
+def test_looking_at_an_exception_changes_nothing() -> None:
+    error = ValueError(1)
+    first = digest(error)
+    assert vars(error) == {}
+    assert digest(error) == first
 
 
 def test_looking_at_a_frame_attaches_nothing() -> None:

@@ -28,6 +28,30 @@ class Measured(np.ndarray[Any, Any]):
     """An array with a unit."""
 
 
+class Refused(Exception):
+    """An exception that pickle cannot make again."""
+
+    def __init__(self, code: int, *, reason: str) -> None:
+        super().__init__(f"{code}: {reason}")
+        self.code = code
+
+
+class Absent(FileNotFoundError):
+    """One whose base keeps fields of its own."""
+
+
+def refused(cause: BaseException | None = None) -> Any:
+    error = Refused(4, reason="no")
+    error.__cause__ = cause
+    return error
+
+
+def absent() -> Any:
+    error = Absent(2, "gone", "file")
+    error.__cause__ = refused()
+    return error
+
+
 class Held:
     """What pickle stores."""
 
@@ -108,6 +132,12 @@ CASES: dict[str, tuple[Callable[[], Any], Callable[[Any], Any]]] = {
     ),
     "zero that is stored": (lambda: diagonal(0.0, 2.0).todok(), lambda v: v.nnz),
     "sparse, big endian": (big_endian, lambda v: v.dtype.str),
+    "exception with an __init__ of its own": (refused, lambda v: (v.args, v.code)),
+    "cause of an exception": (
+        lambda: refused(KeyError("x")),
+        lambda v: (v.code, repr(v.__cause__), v.__suppress_context__),
+    ),
+    "cause of an OSError": (absent, lambda v: (v.filename, v.errno, v.__cause__.code)),
     "attribute of a sparse array": (named_sparse, lambda v: v.genes),
 }
 
