@@ -30,6 +30,10 @@ class Kind(NamedTuple):
     silent: frozenset[int] = frozenset()
     """Its numbers that cannot change what it gives."""
 
+    def slots(self) -> list[int]:
+        """Its numbers."""
+        return [k for k in range(3) if f"{{n{k}}}" in self.text]
+
 
 _FUNCTION = "{doc}{imports}    {local} = ({n0}, {refs})\n    return {local}\n"
 
@@ -209,10 +213,10 @@ class Edit(NamedTuple):
             looks = tuple(v + (i == k) for i, v in enumerate(item.looks))
             return Effect(_with(program, n, replace(item, looks=looks)), can_matter=False)
         if self.what == "number":
-            k = self.which % len(item.numbers)
+            slots = KINDS[item.kind].slots()
+            k = slots[self.which % len(slots)]
             numbers = tuple(v + (i == k) for i, v in enumerate(item.numbers))
             matters = n in program.reached() and k not in KINDS[item.kind].silent
-            matters = matters and f"{{n{k}}}" in KINDS[item.kind].text
             return Effect(_with(program, n, replace(item, numbers=numbers)), can_matter=matters)
         if self.what == "unused":
             module = self.where % len(MODULES)
@@ -243,28 +247,35 @@ def _with(program: Program, n: int, item: Item) -> Program:
     return replace(program, items=items)
 
 
-EDITS = ("look", "number", "unused", "turn", "form", "retarget")
+EDITS = ("look", "unused", "turn", "form", "retarget", *["number"] * 5)
+
+
+_EVEN = st.sampled_from(range(60))
+"""Numbers that are all as likely; of integers hypothesis prefers the ends."""
 
 
 def edits() -> st.SearchStrategy[Edit]:
     """Any edit; a comment above the first item is the simplest."""
-    return st.builds(Edit, st.sampled_from(EDITS), st.integers(0, 30), st.integers(0, 30))
+    return st.builds(Edit, st.sampled_from(EDITS), _EVEN, _EVEN)
 
 
 @st.composite
 def programs(draw: st.DrawFn) -> Program:
-    """Programs of two to nine items in up to four modules."""
-    count = draw(st.integers(1, 8))
+    """Programs of four to ten items in up to four modules; `run` uses most of them."""
+    count = draw(st.integers(3, 9))
+    modules = sorted(draw(st.lists(st.integers(0, 3), min_size=count, max_size=count)))
+    kinds = draw(st.permutations(list(KINDS)))[:count]
     items: list[Item] = []
-    for n in range(count + 1):
-        last = n == count
-        module = (
-            len(MODULES) - 1 if last else draw(st.integers(items[-1].module if items else 0, 3))
-        )
-        kind = "task" if last else draw(st.sampled_from(list(KINDS)))
+    for n in range(count):
+        takes = "{refs}" in KINDS[kinds[n]].text and n > 0
+        refs = draw(st.lists(_refs(n), max_size=2)) if takes else []
         numbers = tuple(draw(st.integers(0, 3)) for _ in range(3))
-        refs = st.builds(Ref, st.integers(0, n - 1), st.integers(0, 7)) if n else st.nothing()
-        takes = "{refs}" in KINDS[kind].text and n > 0
-        chosen = draw(st.lists(refs, min_size=int(last), max_size=3)) if takes else []
-        items.append(Item(kind, module, numbers, tuple(chosen)))
+        items.append(Item(kinds[n], modules[n], numbers, tuple(refs)))
+    unused = draw(st.sets(st.integers(0, count - 1), max_size=1))
+    used = (Ref(n, draw(st.integers(0, 7))) for n in range(count) if n not in unused)
+    items.append(Item("task", len(MODULES) - 1, (0, 0, 0), tuple(used)))
     return Program(tuple(items))
+
+
+def _refs(n: int) -> st.SearchStrategy[Ref]:
+    return st.builds(Ref, st.integers(0, n - 1), st.integers(0, 7))

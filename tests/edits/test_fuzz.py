@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from tests.edits.programs import Edit, Effect, Program, edits, programs
 from tests.edits.server import Server
 
-STEPS = 10
-EXAMPLES = min(hypothesis.settings.default.max_examples, 1_000)
-"""A thousand edits, and ten thousand in the nightly profile."""
+STEPS, BLOCKS = 10, 5
+EXAMPLES = min(hypothesis.settings.default.max_examples, 1_000) // BLOCKS
+"""Of each block: a thousand edits in all, and ten thousand in the nightly profile."""
 
 
 @pytest.fixture(scope="module")
@@ -30,16 +30,24 @@ def servers() -> Iterator[list[Server]]:
         server.close()
 
 
-@hypothesis.settings(max_examples=EXAMPLES)
-@hypothesis.given(program=programs(), changes=st.lists(edits(), min_size=STEPS, max_size=STEPS))
+@pytest.mark.parametrize("block", range(BLOCKS))
 def test_a_rerun_after_any_edit_gives_what_a_run_without_memos_gives(
-    servers: list[Server], program: Program, changes: list[Edit]
+    servers: list[Server], block: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = Path(tempfile.mkdtemp())
-    try:
-        _check(servers, Effect(program, can_matter=True), changes, folder)
-    finally:
-        shutil.rmtree(folder)
+    # Each example takes a second: what fails is made small as far as two minutes allow.
+    monkeypatch.setattr("hypothesis.internal.conjecture.engine.MAX_SHRINKING_SECONDS", 120)
+
+    @hypothesis.seed(block)
+    @hypothesis.settings(max_examples=EXAMPLES)
+    @hypothesis.given(program=programs(), changes=st.lists(edits(), min_size=STEPS, max_size=STEPS))
+    def check(program: Program, changes: list[Edit]) -> None:
+        folder = Path(tempfile.mkdtemp())
+        try:
+            _check(servers, Effect(program, can_matter=True), changes, folder)
+        finally:
+            shutil.rmtree(folder)
+
+    check()
 
 
 def _check(servers: list[Server], first: Effect, changes: list[Edit], folder: Path) -> None:
