@@ -22,6 +22,46 @@ EXAMPLES = min(hypothesis.settings.default.max_examples, 1_000) // BLOCKS
 """Of each block: a thousand edits in all, and ten thousand in the nightly profile."""
 
 
+WAYS = ("reload", "rerun", "replace")
+DRIVER = '''
+import importlib, pathlib, shutil, sys, types
+import alpha, beta, gamma, main
+
+def reload(module, path):
+    """As after an edit of a file."""
+    shutil.copy(path, module.__file__)
+    importlib.reload(module)
+
+def rerun(module, path):
+    """As a cell of a notebook that is executed again."""
+    exec(compile(path.read_text(), str(path), "exec"), vars(module))
+
+def replace(module, path):
+    """As autoreload does: new code in the old functions, where that can be done."""
+    space = {"__name__": module.__name__}
+    exec(compile(path.read_text(), str(path), "exec"), space)
+    for name, new in space.items():
+        old = getattr(module, name, None)
+        if name.startswith("__"):
+            continue
+        is_plain = type(old) is type(new) is types.FunctionType and new.__globals__ is space
+        if is_plain and not old.__closure__ and not new.__closure__ and not new.__dict__:
+            old.__code__, old.__defaults__ = new.__code__, new.__defaults__
+            old.__kwdefaults__ = new.__kwdefaults__
+        else:
+            setattr(module, name, new)
+
+def answer():
+    answers = [main.run(3)]
+    for n, way in enumerate(WAYS):
+        for module in (alpha, beta, gamma, main):
+            globals()[way](module, pathlib.Path(f"v{n}/{module.__name__}.py"))
+        answers.append(main.run(3))
+        answers.append(main.run(3))
+    return answers
+'''
+
+
 @pytest.fixture(scope="module")
 def servers() -> Iterator[list[Server]]:
     made = [Server(seed) for seed in (1, 2, 3)]
@@ -48,6 +88,47 @@ def test_a_rerun_after_any_edit_gives_what_a_run_without_memos_gives(
             shutil.rmtree(folder)
 
     check()
+
+
+@pytest.mark.parametrize("block", range(2))
+def test_code_that_is_replaced_in_a_process_gives_what_it_gives_without_memos(
+    servers: list[Server], block: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hypothesis.internal.conjecture.engine.MAX_SHRINKING_SECONDS", 120)
+
+    @hypothesis.seed(block)
+    @hypothesis.settings(max_examples=EXAMPLES)
+    @hypothesis.given(
+        program=programs(),
+        changes=st.lists(edits(), min_size=STEPS, max_size=STEPS),
+        ways=st.lists(st.sampled_from(WAYS), min_size=STEPS, max_size=STEPS),
+    )
+    def check(program: Program, changes: list[Edit], ways: list[str]) -> None:
+        folder = Path(tempfile.mkdtemp())
+        try:
+            _check_process(servers, program, changes, ways, folder)
+        finally:
+            shutil.rmtree(folder)
+
+    check()
+
+
+def _check_process(
+    servers: list[Server], program: Program, changes: list[Edit], ways: list[str], folder: Path
+) -> None:
+    """Run the program again and again in one process, its code replaced in between."""
+    for place in (folder / "memoising", folder / "clean"):
+        _written(program, place)
+        edited = program
+        for n, change in enumerate(changes):
+            edited = change.apply(edited).program
+            _written(edited, place / f"v{n}")
+        (place / "driver.py").write_text(DRIVER.replace("WAYS", repr(ways)))
+    servers[0].begin(folder / "memoising", folder / "store", "import driver")
+    clean = servers[1].run(folder / "clean", None, "import driver")
+    memoising = servers[0].finish()
+    assert memoising.value == clean.value
+    assert "Error" not in clean.value
 
 
 def _check(servers: list[Server], first: Effect, changes: list[Edit], folder: Path) -> None:

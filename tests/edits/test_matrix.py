@@ -95,6 +95,16 @@ def test_an_edit_executes_exactly_what_it_changes(lab: Lab, project: Project, ed
     assert not any(item.executed < 0 for item in (first, again, after, clean))
 
 
+def test_a_value_that_is_new_in_each_process_executes_in_each(lab: Lab) -> None:
+    main = "import os\nfrom tasklineage import task\nHERE = os.getpid()\n@task\ndef run(x): return HERE\n"
+    store = lab.folder / "new"
+    answers = [
+        lab.begin(lab.servers[0], {"main.py": main}, store, "import main").finish() for _ in "ab"
+    ]
+    assert [answer.executed for answer in answers] == [1, 1]
+    assert answers[0].value != answers[1].value
+
+
 def test_names_of_projects_and_edits_are_unique() -> None:
     names = [project.name for project in PROJECTS]
     assert len(names) == len(set(names))
