@@ -18,6 +18,7 @@ import typer
 
 from tasklineage import config
 from tasklineage.cli.failures import INTERRUPTED, guarded, message, report
+from tasklineage.cli.output import encodable, print_json
 from tasklineage.cli.params import parameters_of, parse, perform
 from tasklineage.errors import ConfigError
 from tasklineage.query import find
@@ -31,9 +32,9 @@ SETTINGS = {
 }
 """What stands after FILE.py is not for typer: it belongs to the script or the task."""
 _EPILOG = (
-    "The options of `tasklineage run` (--store --executor --max-workers --tag --verify --quiet) "
-    "may stand here too; a parameter of the same name goes first. What follows `--` is for the "
-    "task alone."
+    "The options of `tasklineage run` (--store --executor --max-workers --tag --verify --quiet "
+    "--dry-run) may stand here too; a parameter of the same name goes first. What follows `--` is "
+    "for the task alone."
 )
 
 
@@ -46,6 +47,8 @@ class RunOptions(NamedTuple):
     tags: tuple[str, ...] = ()
     quiet: bool = False
     verify: float | None = None
+    dry: bool = False
+    json: bool = False
 
 
 @guarded
@@ -71,6 +74,10 @@ def run(
             "--verify", min=0, max=1, help="execute this share of the hits again, and compare"
         ),
     ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="say what would execute and why; execute nothing")
+    ] = False,
+    json: Annotated[bool, typer.Option("--json", help="with --dry-run: print JSON")] = False,
 ) -> None:
     """Execute a script, or one task or function of it.
 
@@ -78,7 +85,7 @@ def run(
     command line. With one, the options after it are the parameters of that function, which
     `FILE.py:task --help` lists.
     """
-    given = RunOptions(store, executor, max_workers, tuple(tag or ()), quiet, verify)
+    given = RunOptions(store, executor, max_workers, tuple(tag or ()), quiet, verify, dry_run, json)
     name, _, attribute = target.partition(":") if not Path(target).exists() else (target, "", "")
     file = Path(name)
     if not file.is_file():
@@ -106,7 +113,7 @@ def split(
     --------
     >>> split(RunOptions(), ["--lr", "0.1", "--tag=a", "--", "--quiet"], ())
     (RunOptions(store=None, executor=None, max_workers=None, tags=('a',), quiet=False, \
-verify=None), ['--lr', '0.1', '--quiet'])
+verify=None, dry=False, json=False), ['--lr', '0.1', '--quiet'])
     """
     options, rest, todo = given, list[str](), list(args)
     while todo:
@@ -114,9 +121,9 @@ verify=None), ['--lr', '0.1', '--quiet'])
         if word == "--":
             return options, rest + todo
         name, has_value, value = word.partition("=")
-        if name in taken or name not in _READERS:
+        if name in taken or name not in _READERS or (name == "--json" and not options.dry):
             rest.append(word)
-        elif name == "--quiet":
+        elif name in _FLAGS:
             options = _READERS[name](options, "")
         elif not has_value and not todo:
             raise ConfigError(f"{name} needs a value")
@@ -148,7 +155,10 @@ _READERS: dict[str, Callable[[RunOptions, str], RunOptions]] = {
     "--max-workers": _with_workers,
     "--verify": _with_share,
     "--quiet": lambda options, _: options._replace(quiet=True),
+    "--dry-run": lambda options, _: options._replace(dry=True),
+    "--json": lambda options, _: options._replace(json=True),
 }
+_FLAGS = frozenset({"--quiet", "--dry-run", "--json"})
 
 
 def _run_script(file: Path, options: RunOptions, args: list[str]) -> None:
@@ -156,6 +166,8 @@ def _run_script(file: Path, options: RunOptions, args: list[str]) -> None:
     _apply(options)
     sys.argv = [str(file), *args]
     sys.path.insert(0, str(file.resolve().parent))
+    if options.dry:
+        raise SystemExit(_dry(options, lambda: _execute_main(file)))
     since = time.time()
     code = ended(lambda: _execute_main(file))
     for begun in _begun_here(since):
@@ -180,6 +192,8 @@ def _run_task(file: Path, attribute: str, given: RunOptions, args: list[str]) ->
     options, rest = split(given, args, taken)
     _apply(options)
     values = parse(function, rest, f"tasklineage run {file}:{attribute}", epilog=_EPILOG)
+    if options.dry:
+        raise SystemExit(_dry(options, lambda: perform(function, values, name=file.stem)))
     since = time.time()
     try:
         result = perform(function, values, name=file.stem, tags=options.tags)
@@ -190,6 +204,35 @@ def _run_task(file: Path, attribute: str, given: RunOptions, args: list[str]) ->
         print(preview(result))
     if _is_differing(since, options):
         raise SystemExit(1)
+
+
+def _dry(options: RunOptions, execute: Callable[[], object]) -> int:
+    """Run plain code without executing tasks, and print the plan: 1 if anything would execute."""
+    from tasklineage.core.dry_run import DryRun, Needed
+
+    if options.json:
+        out, sys.stdout = sys.stdout, sys.stderr  # what plain code prints is not the answer
+    else:
+        out = sys.stdout
+    dry, note, code = DryRun(), "", 0
+    dry.begin()
+    try:
+        execute()
+    except Needed as needed:
+        note = str(needed)
+    except SystemExit as ended:
+        code = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+    except Exception as error:  # noqa: BLE001  # the user's code
+        code = report(error)
+    finally:
+        sys.stdout = out
+    plan = dry.plan(note)
+    if options.json:
+        print_json(**plan.to_dict())
+    else:
+        for line in plan.lines():
+            print(encodable(line))
+    return code or int(bool(plan))
 
 
 def _apply(options: RunOptions) -> None:

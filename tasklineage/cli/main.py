@@ -39,8 +39,8 @@ def main(args: Sequence[str] | None = None) -> None:
     Raises
     ------
     SystemExit
-        Always. 0 fine, 1 a failed run, 2 usage, 3 no such store or object, 4 busy, 5 corruption,
-        130 interrupted.
+        Always. 0 fine, 1 a failed run or something that would execute, 2 usage, 3 no such store or
+        object, 4 busy, 5 corruption, 130 interrupted.
     """
     # Called as the object that typer makes: `app()` would replace `sys.excepthook`, which belongs
     # to the scripts that `run` executes.

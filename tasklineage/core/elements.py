@@ -79,7 +79,7 @@ class Elements:
     def __init__(
         self, task: Task[Any, Any], source: Source, shared: dict[str, Any], parent: Frame
     ) -> None:
-        self._task = task
+        self.task = task
         self._source = source
         self._shared = shared
         self._parent = parent
@@ -101,11 +101,11 @@ class Elements:
         """
         if config.is_disabled():
             elements = self._source.take(count)
-            return [engine.bare(self._task, *self._spread(element)) for element in elements]
+            return [engine.bare(self.task, *self.spread(element)) for element in elements]
         self._resolve_shared()
-        if self._first is not None and self._first.plan is not self._task.plan():
+        if self._first is not None and self._first.plan is not self.task.plan():
             self._first = None
-        pulled = [self._prepared(element) for element in self._source.each(count)]
+        pulled = [self.prepared(element) for element in self._source.each(count)]
         places = [i for i, one in enumerate(pulled) if isinstance(one, Call)]
         if self._parent.run.verification is not None:
             places = []  # hits are found by those who execute, and some of them executed again
@@ -166,34 +166,35 @@ class Elements:
         if changed:
             run = self._parent.run
             if self._parent.call is not None:
-                name = self._task.name
+                name = self.task.name
                 self._parent.fold.add(name, b"", volatile=f"{name}: changed {', '.join(changed)}")
             for key in self._keys:
                 run.store.forget(key)
-            run.warn_mutated(self._task.name, changed)
+            run.warn_mutated(self.task.name, changed)
 
-    def _prepared(self, element: tuple[Any, ...]) -> Call | Outcome[Any]:
+    def prepared(self, element: tuple[Any, ...]) -> Call | Outcome[Any]:
+        """An element as a call with its key, or what it came to before it could be one."""
         position = (self._count, self._source.total)
         self._count += 1
-        args, kwargs = self._spread(element)
+        args, kwargs = self.spread(element)
         skipped: list[bytes] = []
         call: Call | None
         try:
             try:
                 call = Call(
-                    self._task, args, kwargs, self._parent, position, self._edges, self._first
+                    self.task, args, kwargs, self._parent, position, self._edges, self._first
                 )
             except Unresolved:
                 call = None
             if call is None:
                 call = engine.resolved_call(
-                    self._task, args, kwargs, self._parent, position, skipped.append
+                    self.task, args, kwargs, self._parent, position, skipped.append
                 )
         except BaseException as error:
             if is_interrupt(error) and not skipped:
                 raise
             if self._parent.call is not None:
-                self._parent.fold.add(self._task.name, b"", volatile=f"{self._task.name}: failed")
+                self._parent.fold.add(self.task.name, b"", volatile=f"{self.task.name}: failed")
             return engine.unmade(error, skipped)
         if self._first is None and args is element:
             call.shared = Shared(call.digests[len(element) :])
@@ -201,9 +202,9 @@ class Elements:
             self._firsts.append(call)
         return call
 
-    def _spread(self, element: tuple[Any, ...]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    def spread(self, element: tuple[Any, ...]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """The arguments of an element: its values stand for the first parameters not shared."""
-        binding = self._task.binding
+        binding = self.task.binding
         count = len(element)
         if count <= binding.positional and self._names[:count] == binding.names[:count]:
             return element, self._shared
@@ -220,4 +221,4 @@ class Elements:
         self._is_shared_ready = True
         from tasklineage.core.future import resolved_shared
 
-        self._shared, self._edges = resolved_shared(self._task, self._shared, self._parent)
+        self._shared, self._edges = resolved_shared(self.task, self._shared, self._parent)

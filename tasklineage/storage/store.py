@@ -427,6 +427,10 @@ class Store:
         self._tail.memos.replace(key, damaged)
         return self.find_memo(code, key)
 
+    def expect_nothing(self) -> None:
+        """Give no warning that nothing is recorded: that is what was asked for."""
+        self._has_warned = True
+
     def _warn_read_only(self) -> None:
         if not self._has_warned:
             self._has_warned = True
@@ -501,7 +505,7 @@ def open_store(
     )
     if options.durability not in DURABILITIES:
         raise ConfigError(f"durability={durability!r}: it is one of {', '.join(DURABILITIES)}")
-    return _open_stores.open(options, create=create)
+    return open_stores.open(options, create=create)
 
 
 def as_store(store: str | os.PathLike[str] | Store | None) -> Store:
@@ -588,5 +592,5 @@ def _path(url: object) -> str:
     )
 
 
-_open_stores = _OpenStores()
-atexit.register(_open_stores.close_all)
+open_stores = _OpenStores()
+atexit.register(open_stores.close_all)
