@@ -40,6 +40,8 @@ class Crew:
 
     def call(self, ready: int) -> None:
         """See that there are pumps for so many ready elements, and one that stands by."""
+        if not ready:
+            return
         with self._lock:
             width = self._pace.width
             wanted = min(self.limit, width + 1, self.running + ready)
@@ -49,8 +51,7 @@ class Crew:
             try:
                 self._executor.submit(self._arrive)
             except BaseException:
-                with self._lock:
-                    self._queued -= missing - i
+                self._leave_queue(missing - i)
                 raise
 
     def enter(self) -> bool:
@@ -107,6 +108,13 @@ class Crew:
         return is_wanted
 
     def _arrive(self) -> None:
-        with self._lock:
-            self._queued -= 1
+        self._leave_queue(1)
         self._pump()
+
+    def _leave_queue(self, count: int) -> None:
+        """So many are queued no longer: one that Ctrl-C called off may have arrived all the same.
+
+        It is told of twice, and must not be missed ever after.
+        """
+        with self._lock:
+            self._queued = max(0, self._queued - count)

@@ -251,6 +251,36 @@ def test_a_map_that_was_stopped_asks_for_no_more_workers() -> None:
     assert pool.submitted < 20
 
 
+def test_an_interrupt_of_submit_leaves_no_endless_calls_for_workers() -> None:
+    begun, gate = threading.Event(), threading.Event()
+
+    class Interrupted(tl.Threads):
+        submitted = 0
+
+        def submit(self, *args: Any, **kwargs: Any) -> Any:
+            self.submitted += 1
+            if self.submitted > 1000:
+                raise RuntimeError("endless")
+            work = super().submit(*args, **kwargs)
+            if self.submitted == 1:
+                begun.wait()
+                raise KeyboardInterrupt
+            return work
+
+    @task(ignore=("begun", "gate"))
+    def waits(x: int, begun: threading.Event, gate: threading.Event) -> int:
+        begun.set()
+        gate.wait()
+        return x
+
+    pool = Interrupted(1)
+    with tl.run(executor=pool), pytest.raises(KeyboardInterrupt):
+        tl.map(waits, range(100), begun=begun, gate=gate)
+    gate.set()
+    pool.drain()
+    assert pool.submitted < 100
+
+
 def test_an_unseen_failure_of_the_ambient_run_is_its_status(tmp_path: Path) -> None:
     run_script(
         tmp_path,
