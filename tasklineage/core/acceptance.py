@@ -14,9 +14,10 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from tasklineage import config
+from tasklineage.core import aliases
 from tasklineage.core.frame import current
 from tasklineage.errors import ConfigError, CorruptObject, MissingObject, NotFound, StoreReadOnly
-from tasklineage.key.code_version import code_version
+from tasklineage.key.code_version import CodeVersion, code_version
 from tasklineage.query.acceptances import Acceptance, acceptance_of
 from tasklineage.query.ids import digest_text
 from tasklineage.storage.records import Accept, CallEnd, RunBegin
@@ -37,13 +38,14 @@ def accept(task: Task[Any, Any], *, revoke: bool, store: Any) -> Acceptance:
     if here.read_only:
         raise StoreReadOnly(f"the store at {here.url} cannot be written: nothing can be accepted")
     here.catch_up()
-    code = code_version(task).digest
+    present = code_version(task)
+    code = present.digest
     in_force = here.kin().accepted().get(code, ())
     if revoke:
         if not in_force:
             raise NotFound(f"nothing was accepted for the present code of {task.name}")
         return _decide(here, task, code, in_force, revoked=True)
-    previous = _previous(here, task, code)
+    previous = _previous(here, task, present)
     if previous.code in in_force:
         return next(
             acceptance_of(one)
@@ -72,7 +74,7 @@ def _decide(
     return acceptance_of(record)
 
 
-def _previous(store: Store, task: Task[Any, Any], code: bytes) -> CallEnd:
+def _previous(store: Store, task: Task[Any, Any], code: CodeVersion) -> CallEnd:
     """The last call that is a memo of this task under another code version.
 
     Raises
@@ -81,7 +83,7 @@ def _previous(store: Store, task: Task[Any, Any], code: bytes) -> CallEnd:
         There is none.
     """
     for call in _memos(store, task):
-        if call.code != code:
+        if not aliases.is_same(store, code, call.code):
             return call
     raise NotFound(
         f"no call of {task.name} under another code version is a memo in {store.url}: there is "

@@ -6,8 +6,9 @@ are found once per store and code version, and again after something was accepte
     accepted      a decision: `train.accept()`
     modular       the code is the same but for tasks that it calls, whose code versions are aliases
                   of those it had: an accepted edit of `train` is no edit of `main`
+    portable      the same source, compiled by another version of Python
 
-Both are followed from alias to alias, so that a decision for the code before the last one holds.
+All are followed from alias to alias, so that a decision for the code before the last one holds.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from tasklineage.key.code_version import CodeVersion, TaskLike, code_version, modular
-from tasklineage.storage.kin import MODULAR
+from tasklineage.key.code_version import CodeVersion, TaskLike, code_version, modular, portable
+from tasklineage.storage.kin import MODULAR, PORTABLE
 from tasklineage.storage.records import Code
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ class Alias(NamedTuple):
 
 def record_of(task: Task[Any, Any], code: CodeVersion) -> Code:
     """The record of a code version."""
-    return Code(code.digest, task.name, code.parts, modular(code))
+    return Code(code.digest, task.name, code.parts, modular(code), portable(code))
 
 
 def aliases_of(store: Store, task: TaskLike, code: CodeVersion) -> tuple[Alias, ...]:
@@ -58,6 +59,13 @@ def is_alias(store: Store, task: TaskLike, digest: bytes) -> bool:
     return digest == code.digest or any(
         digest in (alias.code, alias.value) for alias in aliases_of(store, task, code)
     )
+
+
+def is_same(store: Store, code: CodeVersion, other: bytes) -> bool:
+    """Whether that code version is this one, also as another version of Python compiles it."""
+    record = store.code(other)
+    theirs = b"" if record is None else record.portable
+    return other == code.digest or (theirs != b"" and theirs[:_LENGTH] == portable(code)[:_LENGTH])
 
 
 class _Search:
@@ -87,6 +95,7 @@ class _Search:
         return self._reached[code]
 
     def _next(self, code: bytes) -> Iterator[bytes]:
+        yield from self._elsewhere(code)
         if not self._accepted:
             return
         yield from self._accepted.get(code, ())
@@ -101,6 +110,16 @@ class _Search:
                 for new, old in zip(below, theirs, strict=True)
             ):
                 yield record.digest
+
+    def _elsewhere(self, code: bytes) -> Iterator[bytes]:
+        """The same under other versions of Python."""
+        record = self._store.code(code)
+        live = self._live.get(code)
+        ours = record.portable if record is not None else b"" if live is None else portable(live)
+        if ours:
+            for other in self._kin.alike(PORTABLE, ours):
+                if other.portable[_LENGTH:] != ours[_LENGTH:]:
+                    yield other.digest
 
     def _answers(self, old: bytes, new: bytes) -> bool:
         return any(alias.code == old for alias in self.reach(new))

@@ -10,9 +10,8 @@ that was edited after it was imported does not lend its new text to the old code
 call costs a comparison of bindings, and a digest of each mutable value that the code reads. Any
 mismatch leads to a new walk.
 
-Bytecode differs between minor versions of Python, so these digests do too: after an upgrade of the
-interpreter everything is computed once more. A digest of the normalised syntax trees beside the
-one of the bytecode would bridge that; it belongs into `Closure`, next to `graph_digest`.
+Bytecode differs between minor versions of Python, so these digests do too. What the same code has
+under all of them is `portable`, by which memos are found again after an upgrade.
 """
 
 from __future__ import annotations
@@ -31,10 +30,12 @@ from tasklineage.key.guards import Guards
 from tasklineage.key.modular import cut_digest
 from tasklineage.key.nodes import graph_digest
 from tasklineage.key.parts import Part, parts_of
+from tasklineage.key.portable import portable_digest
 from tasklineage.key.tasklike import TaskLike
 
 __all__ = [
     "CodeVersion", "Part", "TaskLike", "changed_data", "code_version", "data_state", "modular",
+    "portable",
 ]  # fmt: skip
 
 State = tuple[bytes, ...]
@@ -47,12 +48,14 @@ SLOW_DATA = 0.001
 class CodeVersion:
     """A code version: its digest, and what it was made of; the same object while it holds."""
 
-    __slots__ = ("closure", "digest", "state")
+    __slots__ = ("closure", "digest", "portable", "state")
 
     def __init__(self, closure: Closure, state: State, digest: bytes) -> None:
         self.closure = closure
         self.state = state
         self.digest = digest
+        self.portable: bytes | None = None
+        """What `portable` has found."""
 
     def __repr__(self) -> str:
         return f"<code version {self.digest.hex()}>"
@@ -146,6 +149,11 @@ class Closure:
         """Every function that the walk found, as it is in this process."""
         things = (node.thing for node in self._nodes if node.kind == "function")
         return tuple(thing for thing in things if isinstance(thing, FunctionType))
+
+    def portable(self, state: State) -> bytes:
+        """The digest for that state that does not depend on the version of Python."""
+        owns = self._owns(state)
+        return portable_digest(self._nodes, self._root, owns, self._tokens, self._foreign)
 
     def changes(self, state: State) -> dict[str, bytes]:
         """Names of what has changed since that state, with the digests that they have now. HOT."""
@@ -288,6 +296,17 @@ def modular(version: CodeVersion) -> bytes:
     below = [_ITSELF if child is task else code_version(child).digest for child in tasks]
     found = b"".join((own, digest(task), *below))
     return found if code_version(task) is version else b""
+
+
+def portable(version: CodeVersion) -> bytes:
+    """A digest that the same code has under every version of Python, and two bytes: which one.
+
+    Empty where the source of a function is not to be had, and where something changes meanwhile.
+    """
+    if version.portable is None:
+        found = version.closure.portable(version.state)
+        version.portable = found if code_version(version.closure.thing) is version else b""
+    return version.portable
 
 
 def changed_data(version: CodeVersion) -> tuple[str, ...]:

@@ -26,10 +26,12 @@ _NEVER = frozenset(
         "__dataclass_fields__", "__dataclass_params__", "__match_args__", "__slotnames__",
         "__pydantic_core_schema__", "__pydantic_validator__", "__pydantic_serializer__",
         "__pydantic_complete__", "__pydantic_parent_namespace__", "__pydantic_setattr_handlers__",
-        "__pydantic_decorators__",
+        "__pydantic_decorators__", "__readonly_keys__", "__mutable_keys__",
     }
 )  # fmt: skip
 """Names of a class namespace that say nothing more, or nothing that can change a result."""
+_DATACLASS_PARAMS = ("init", "repr", "eq", "order", "unsafe_hash", "frozen")
+"""Those that every version of Python has; others show in fields and slots."""
 _OF_ENUM = frozenset(
     {
         "_member_map_", "_value2member_map_", "_member_names_", "_member_type_", "_new_member_",
@@ -70,12 +72,15 @@ def class_parts(cls: type, namespace: dict[str, Any], *, annotations: bool) -> I
     if _is_enum(cls):
         yield from _members(namespace)
         skipped = skipped | _OF_ENUM | frozenset(namespace.get("_member_map_", ()))
+        inherited = namespace.get("_generate_next_value_")
+        if getattr(getattr(inherited, "__func__", inherited), "__module__", "") == "enum":
+            skipped = skipped | {"_generate_next_value_"}
     is_dataclass = "__dataclass_fields__" in namespace
     if is_dataclass:
         yield from _fields(namespace)
     if "_field_defaults" in namespace and issubclass(cls, tuple):
         yield "_field_defaults", tuple(namespace["_field_defaults"].items())
-        skipped = skipped | {"_field_defaults"}
+        skipped = skipped | {"_field_defaults", *_generated_by_namedtuple(namespace)}
     yield from _pydantic_decorators(namespace.get("__pydantic_decorators__"))
     generated = {n for n, v in namespace.items() if _is_generated(v, is_dataclass=is_dataclass)}
     skipped = skipped | generated
@@ -217,7 +222,9 @@ def _fields(namespace: dict[str, Any]) -> Iterator[Part]:
     """The fields of a dataclass in order, and its parameters."""
     from dataclasses import MISSING  # whoever has fields has imported it
 
-    yield "dataclass", repr(namespace.get("__dataclass_params__"))
+    params = namespace.get("__dataclass_params__")
+    settings = tuple(getattr(params, name, None) for name in _DATACLASS_PARAMS)
+    yield "dataclass", (*settings, "__match_args__" in namespace)
     for n, field in enumerate(namespace["__dataclass_fields__"].values()):
         label = f"field {n} {field.name}"
         flags = (field.init, field.repr, field.hash, field.compare, field.kw_only)
@@ -241,7 +248,11 @@ def _pydantic_decorators(decorators: Any) -> Iterator[Part]:
 
 def _is_generated(value: Any, *, is_dataclass: bool) -> bool:
     """Whether a method was written by `dataclasses` or `attrs`: it follows from the fields."""
-    if not isinstance(value, FunctionType) or not value.__name__.startswith("__"):
+    if not isinstance(value, FunctionType):
+        return False
+    if is_dataclass and value.__module__ == "dataclasses" and value.__name__ == "_replace":
+        return True
+    if not value.__name__.startswith("__"):
         return False
     file = value.__code__.co_filename
     if file.startswith("<attrs generated"):
@@ -251,6 +262,18 @@ def _is_generated(value: Any, *, is_dataclass: bool) -> bool:
     import dataclasses
 
     return file in ("<string>", dataclasses.__file__) or file.endswith("reprlib.py")
+
+
+def _generated_by_namedtuple(namespace: dict[str, Any]) -> Iterator[str]:
+    """What was written by `namedtuple`: it follows from the fields."""
+    for name in ("__new__", "__replace__"):
+        function = getattr(namespace.get(name), "__func__", namespace.get(name))
+        place = getattr(function, "__globals__", {}).get("__name__", "")
+        if isinstance(function, FunctionType) and place.startswith(("namedtuple_", "collections")):
+            yield name
+    for name in namespace.get("_fields", ()):
+        if type(namespace.get(name)).__name__ == "_tuplegetter":
+            yield name
 
 
 def _is_enum(cls: type) -> bool:

@@ -44,6 +44,6 @@ def acceptances(store: Store, task: str | None = None) -> list[Acceptance]:
     return [acceptance_of(one) for one in records if task is None or one.task == task]
 
 
-def accepted_ever(store: Store) -> bool:
-    """Whether anything was ever accepted in this store."""
-    return bool(store.kin().accepts())
+def accepted_ever(store: Store) -> frozenset[bytes]:
+    """The code versions that were accepted for some other one at some time."""
+    return frozenset(code for one in store.kin().accepts() for code in one.accepted)

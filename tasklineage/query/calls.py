@@ -285,8 +285,13 @@ class Call:
         record = self._record()
         if not isinstance(record, Hit):
             return False
-        executed = call_of(self._store, record.producer)._executed()
-        return executed.key != record.key and accepted_ever(self._store)
+        producer = call_of(self._store, record.producer)
+        executed = producer._executed()
+        accepted = accepted_ever(self._store)
+        if executed.key == record.key or not accepted:
+            return False
+        # Or the same code, compiled by another version of Python.
+        return executed.code in accepted or _minor(producer.run) == _minor(self.run)
 
     def rerun(self, /, record: bool = False, **overrides: Any) -> Any:
         """Make the call again, here and now, with the arguments that were recorded.
@@ -437,6 +442,11 @@ def _children(store: Store, parent: bytes, through_hit: bool) -> Iterator[Call]:
         lambda limit, offset: find(parent=parent, oldest_first=True, limit=limit, offset=offset)
     )
     return (Call(store, row, through_hit=through_hit) for row in rows)
+
+
+def _minor(run: Run) -> list[str]:
+    """The minor version of Python that a run executed under."""
+    return run.python.split(".")[:2]
 
 
 def _attempts_of(record: CallEnd) -> Iterator[AttemptRecord]:
