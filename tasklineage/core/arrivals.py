@@ -16,8 +16,9 @@ _WAIT = 0.02
 class Arrivals:
     """The outcomes of a map in input order, as they come. Safe to use from many threads.
 
-    `changed` guards the attributes; it is never held during I/O or user code. Methods named
-    `_locked` are called while it is held.
+    `lock` guards the attributes; it is taken by itself, since Ctrl-C can arrive inside of
+    `changed.__enter__` and leave the lock taken for ever. It is never held during I/O or user
+    code. Methods named `_locked` are called while it is held.
     """
 
     def __init__(self, on_change: Callable[[], object]) -> None:
@@ -28,7 +29,8 @@ class Arrivals:
         self.failed: list[int] = []
         self.hits = 0
         self.is_over = False
-        self.changed = threading.Condition(threading.Lock())
+        self.lock = threading.Lock()
+        self.changed = threading.Condition(self.lock)
         self._on_change = on_change
         self._notified = 0.0
         self._waiters = 0
@@ -41,7 +43,7 @@ class Arrivals:
 
     def wait(self, is_met: Callable[[], bool]) -> None:
         """Wait for a moment, or until `is_met()` may have become true."""
-        with self.changed:
+        with self.lock:
             if not is_met():
                 self._waiters += 1
                 self.changed.wait(_WAIT)
@@ -49,7 +51,7 @@ class Arrivals:
 
     def add_done_callback(self, callback: Callable[[], object]) -> None:
         """Call `callback` once all is over; at once, if it is."""
-        with self.changed:
+        with self.lock:
             if not self.is_over:
                 self._callbacks.append(callback)
                 return
@@ -74,7 +76,7 @@ class Arrivals:
 
     def close(self) -> None:
         """Nothing more will come."""
-        with self.changed:
+        with self.lock:
             self.is_over = True
             callbacks, self._callbacks = self._callbacks, []
             self.notify_locked(is_pressing=True)
@@ -83,5 +85,6 @@ class Arrivals:
 
     def lose(self) -> None:
         """In a forked child: nobody here waits, and nothing more will come."""
-        self.changed = threading.Condition(threading.Lock())
+        self.lock = threading.Lock()
+        self.changed = threading.Condition(self.lock)
         self.is_over = True

@@ -23,7 +23,7 @@ class Crew:
         self,
         executor: Executor,
         limit: int,
-        lock: threading.Condition,
+        lock: threading.Lock,
         pump: Callable[[], object],
         finished: Callable[[], int],
     ) -> None:

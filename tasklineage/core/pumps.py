@@ -58,7 +58,7 @@ class Pumps:
         self._stops_at_failure = stops_at_failure
         self._arrivals = arrivals
         self._crew = Crew(
-            executor, limit, arrivals.changed, self._pump, lambda: len(arrivals.completed)
+            executor, limit, arrivals.lock, self._pump, lambda: len(arrivals.completed)
         )
         self._ready: deque[tuple[int, Call]] = deque()
         self._in_flight: dict[bytes, int] = {}
@@ -78,7 +78,7 @@ class Pumps:
 
     def stop(self) -> None:
         """Start no further element."""
-        with self._arrivals.changed:
+        with self._arrivals.lock:
             self._is_stopped = True
         self._end_if_over()
 
@@ -117,7 +117,7 @@ class Pumps:
                 _here.depth -= 1
 
     def _keys(self) -> list[bytes]:
-        with self._arrivals.changed:
+        with self._arrivals.lock:
             return [*self._in_flight, *(call.key for _, call in self._ready)]
 
     def _pump(self) -> None:
@@ -157,7 +157,7 @@ class Pumps:
     def _next(self) -> tuple[int, Call] | None:
         """The next element to execute, pulled if need be; None: there is none for this pump."""
         while True:
-            with self._arrivals.changed:
+            with self._arrivals.lock:
                 if self._is_stopped:
                     return None
                 if self._ready:
@@ -185,7 +185,7 @@ class Pumps:
                 raise
         finally:
             is_quick = time.perf_counter() - began < _QUICK_PULL
-            with arrivals.changed:
+            with arrivals.lock:
                 self._is_pulling = False
                 self._batch = min(2 * batch, _LARGEST_BATCH) if is_quick else max(batch // 2, 1)
                 arrivals.outcomes += [None] * len(pulled)
@@ -202,7 +202,7 @@ class Pumps:
         return 0 if self._is_stopped else len(self._ready)
 
     def _publish(self, index: int, key: bytes, outcome: Outcome[Any]) -> None:
-        with self._arrivals.changed:
+        with self._arrivals.lock:
             if self._in_flight[key] > 1:
                 self._in_flight[key] -= 1
             else:
@@ -217,7 +217,7 @@ class Pumps:
 
     def _end_if_over(self) -> None:
         """If nothing is left and nobody is at it, the map is over: check what was shared."""
-        with self._arrivals.changed:
+        with self._arrivals.lock:
             is_left = self._ready or not self._source.is_exhausted
             is_busy = self._in_flight or self._is_pulling
             if self._is_ending or is_busy or (is_left and not self._is_stopped):
