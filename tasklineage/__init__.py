@@ -34,6 +34,7 @@ from tasklineage.errors import (
     UnsafeFormat,
     UnsatisfiableResources,
     UnstorableResult,
+    UntrackedRead,
     WorkerLost,
 )
 from tasklineage.key.digest import register_digest
@@ -101,6 +102,7 @@ __all__ = [
     "UnsafeFormat",
     "UnsatisfiableResources",
     "UnstorableResult",
+    "UntrackedRead",
     "Why",
     "WorkerLost",
     "amap",

@@ -25,6 +25,8 @@ class Settings(NamedTuple):
     strict: bool = False
     store_args: bool = False
     verify: float = 0.0
+    reads: str = "track"
+    """What files that a body opens by their paths are: `track`, `warn`, `error` or `ignore`."""
 
 
 class _Process:
@@ -85,6 +87,17 @@ def namespace() -> str:
     """The namespace that new runs belong to and that queries see: by default `user:<name>`."""
     chosen = _Process.settings.namespace or os.environ.get("TASKLINEAGE_NAMESPACE")
     return chosen or f"user:{user()}"
+
+
+def home() -> str:
+    """The user's home folder, as the environment has it; empty if it has none."""
+    return os.environ.get("HOME", "").rstrip("/")
+
+
+def tool_folders() -> list[str]:
+    """Folders in which the environment says that tools keep what can be made again."""
+    names = ("XDG_CACHE_HOME", "MPLCONFIGDIR", "NUMBA_CACHE_DIR", "TORCHINDUCTOR_CACHE_DIR")
+    return [folder for folder in map(os.environ.get, names) if folder]
 
 
 def wants_progress() -> bool:

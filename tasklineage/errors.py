@@ -6,6 +6,7 @@
     │   └── UnreadableFile       (OSError)       a File or Dir is not what can be read
     │       └── MissingFile      (FileNotFoundError)  there is none
     ├── UnstorableResult                         a result could not be stored; carries `.value`
+    ├── UntrackedRead                            a file was read by its path; carries `.value`
     ├── UnsafeFormat                             decoding would need pickle, which the store forbids
     ├── StoreError               (OSError)       the store cannot do what was asked
     │   ├── StoreNotFound                        no store there
@@ -83,6 +84,16 @@ class UnstorableResult(TasklineageError):
 
     value: Any
     path: str
+
+
+class UntrackedRead(TasklineageError):
+    """A body has read a file by its path, and `configure(reads="error")` forbids it.
+
+    Attributes: `file`, its path; `value`, the finished work.
+    """
+
+    file: str
+    value: Any
 
 
 class UnsafeFormat(TasklineageError):

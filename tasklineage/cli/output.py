@@ -92,6 +92,7 @@ def call_details(call: Call) -> Json:
         "children": [child.id for child in call.children],
         "mutated": list(call.mutated),
         "untracked": list(call.untracked),
+        "reads": list(call.reads),
         "source": call.source,
     }
 

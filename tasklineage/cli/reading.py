@@ -190,6 +190,7 @@ def _show_call(call: Call, json: bool) -> None:
         "attempts": str(len(call.attempts)) if len(call.attempts) > 1 else "",
         "changed": ", ".join(call.mutated),
         "untracked": ", ".join(call.untracked),
+        "reads": ", ".join(call.reads),
     }
     pairs |= _prefixed("arg ", call.inputs)
     pairs |= {} if result is None else _prefixed("", {"result": result})

@@ -9,7 +9,6 @@ from tasklineage.core import aliases, capture, memos, origins
 from tasklineage.core.call import Call
 from tasklineage.core.capture import Capture
 from tasklineage.core.failure import described, noted, status_of, without_our_frames
-from tasklineage.core.fold import Fold
 from tasklineage.core.frame import Frame, current
 from tasklineage.core.loops import in_thread
 from tasklineage.errors import StoreError, UnhashableArgument, UnstorableResult
@@ -99,7 +98,7 @@ class Body:
             self._note_attempt(status_of(error), described(error))
         if delay is not None:
             self.frame.attempt = index + 1
-            self.frame.fold = Fold()
+            self.frame.fold = self.frame.fold.begun_again()
         return delay
 
     def succeed(self, value: Any) -> Any:
@@ -114,6 +113,10 @@ class Body:
                 value, value_digest = self._digested(value)
                 mutated = _mutated(this, time.time() - self.began)
                 this.output = this.run.store.put(value, value_digest)
+            if self.frame.fold.accesses is not None:
+                from tasklineage.core import reads  # files were opened
+
+                reads.settle(this, self.frame.fold, value)
         except (UnhashableArgument, UnstorableResult, Unresolved) as error:
             return self._unstorable(value, error)
         except StoreError as error:

@@ -27,6 +27,10 @@ def holds(condition: Condition) -> bool:
         from tasklineage.core import files  # there are some
 
         return files.holds(condition)
+    if condition.kind == "read":
+        from tasklineage.core import reads  # likewise
+
+        return reads.holds(condition)
     return False
 
 

@@ -8,8 +8,12 @@ part with which code, and whether something below can never be a memo.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from tasklineage.storage.records import Condition
+
+if TYPE_CHECKING:
+    from tasklineage.core.accesses import Accesses
 
 
 class Fold:
@@ -19,7 +23,7 @@ class Fold:
     less, except `expires`, whose minimum is taken over a list at the end.
     """
 
-    __slots__ = ("_ends", "conditions", "members", "volatile")
+    __slots__ = ("_ends", "accesses", "conditions", "members", "volatile")
 
     def __init__(self) -> None:
         self.members: set[tuple[str, bytes]] = set()
@@ -27,12 +31,20 @@ class Fold:
         of this call says it already."""
         self.conditions: set[Condition] = set()
         self.volatile = ""
+        self.accesses: Accesses | None = None
+        """What was done to files; None: nothing."""
         self._ends: list[float] = []
 
     @property
     def expires(self) -> float | None:
         """When the earliest memo below ends; None: never."""
         return min(self._ends) if self._ends else None
+
+    def begun_again(self) -> Fold:
+        """The sum for the next attempt: what the last one wrote to files, it finds there."""
+        new = Fold()
+        new.accesses = self.accesses
+        return new
 
     def add(
         self,

@@ -8,9 +8,11 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from tasklineage.core import aliases, extras
+from tasklineage.core.accesses import Accesses, inherit
 from tasklineage.core.fold import Fold
 from tasklineage.errors import CorruptObject, MissingObject
 from tasklineage.key.digest import digest
+from tasklineage.key.pins import State
 from tasklineage.storage.records import CallEnd, Condition, Miss, encode_miss
 
 if TYPE_CHECKING:
@@ -20,6 +22,9 @@ if TYPE_CHECKING:
     from tasklineage.storage.store import Store
 
 Member = tuple[str, bytes]
+
+_FOR_ALL = frozenset({"expired", "refreshed"})
+"""Why a memo does not answer if no older one does, either."""
 
 
 class _Live:
@@ -126,6 +131,10 @@ def _checked(this: Call, memo: CallEnd) -> CallEnd | None:
     miss = refusal(this, memo)
     if miss is None:
         return memo
+    if miss[0] not in _FOR_ALL:  # an edit that was taken back
+        for older in this.run.store.older_memos(memo.key):
+            if refusal(this, older) is None:
+                return older
     if memo.key == this.key or not this.miss:  # not of an alias
         note_miss(this, memo, miss)
     return None
@@ -150,11 +159,12 @@ def fold_memo(fold: Fold, this: Call, memo: CallEnd) -> None:
     if memo.code != this.code.digest:  # for as long as the one stands for the other
         members = (*members, (this.task.name, memo.code))
     own = _own_end(this, memo.ended)
+    conditions = (*this.salt, *(Condition(*c) for c in memo.conditions))
     fold.add(
         this.task.name,
         digest(this.task),
         members=members,
-        conditions=(*this.salt, *(Condition(*c) for c in memo.conditions)),
+        conditions=_passed_on(fold, this, conditions, None),
         ends=(memo.expires, own),
     )
 
@@ -172,10 +182,23 @@ def fold_execution(
         task.name,
         digest(this.task),
         members=members,
-        conditions=(*this.salt, *own.conditions),
+        conditions=_passed_on(parent, this, (*this.salt, *own.conditions), own.accesses),
         ends=(own.expires, _own_end(this, ended)),
         volatile=volatile,
     )
+
+
+def _passed_on(
+    parent: Fold, this: Call, conditions: tuple[Condition, ...], accesses: Accesses | None
+) -> Sequence[Condition]:
+    """The conditions that a parent has because of a call, which did this to files."""
+    if State.in_use:
+        from tasklineage.core.reads import of_arguments  # there are Files
+
+        conditions += of_arguments(this)
+    if not conditions and accesses is None:
+        return conditions
+    return inherit(parent, conditions, accesses)
 
 
 def names_match(wanted: str, name: str) -> bool:

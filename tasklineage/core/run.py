@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from tasklineage.query.runs import Run
 
 Refresh = Literal[True] | tuple[str, ...]
+_READS = ("track", "warn", "error", "ignore")
 
 
 def _rerun(call: Call, record: bool, overrides: Mapping[str, Any]) -> Any:
@@ -197,6 +198,18 @@ class RunState:
             f"{'raised' if found.status == 'failed' else 'gave another result'}: {found.text}",
         )
 
+    def warn_changed(self, task: str, what: str) -> None:
+        """Warn, once for a task and a file, that the file is not what the body has read."""
+        self._warn_once(
+            f"changed {task} {what}",
+            f"{task}: {what}, so this call is no memo: let a task write to files that it does not "
+            "read, or take them as tl.File",
+        )
+
+    def warn_read(self, task: str, message: str) -> None:
+        """Warn, once for a task, that it reads a file by its path."""
+        self._warn_once(f"read {task}", message)
+
     def worker_name(self) -> str:
         """`host:pid:thread` where this runs, if it is not the main thread."""
         thread = threading.current_thread()
@@ -311,6 +324,7 @@ def configure(
     strict: bool = ...,  # type: ignore[assignment]
     store_args: bool = ...,  # type: ignore[assignment]
     verify: float = ...,  # type: ignore[assignment]
+    reads: Literal["track", "warn", "error", "ignore"] = ...,  # type: ignore[assignment]
 ) -> None:
     """Set defaults of this process; what is not named stays. A changed store begins a new run.
 
@@ -331,6 +345,9 @@ def configure(
         Store also those arguments that are too large to be kept in the record.
     verify
         The share of the hits that is executed again, and the results compared.
+    reads
+        What files are that a body opens by their paths: `"track"`, the default: conditions of its
+        memo; `"warn"`: so, and a warning; `"error"`: an `UntrackedRead`; `"ignore"`: nothing.
 
     Raises
     ------
@@ -344,6 +361,8 @@ def configure(
         raise ConfigError(f"durability= is 'process' or 'power', not {given['durability']!r}")
     if "verify" in given:
         given["verify"] = checked_share(given["verify"])
+    if given.get("reads", "track") not in _READS:
+        raise ConfigError(f"reads= is one of {', '.join(_READS)}, not {given['reads']!r}")
     if given.get("strict", config.settings().strict) != config.settings().strict:
         renew_epoch()  # the plans of tasks, by which calls are made, are made anew
     config.change(**given)

@@ -18,6 +18,7 @@ from typing import Any, ClassVar, NamedTuple, Protocol
 from xxhash import xxh3_128
 
 from tasklineage.errors import MissingFile, UnreadableFile
+from tasklineage.key.guards import Unseen
 from tasklineage.key.pins import State
 
 StatKey = tuple[int, int, int, int, int]
@@ -130,7 +131,7 @@ def opened(path: str, key: StatKey) -> int:
     """
     try:
         # Nobody shall wait for the other end of a pipe that has taken the file's place.
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        descriptor = os.open(Unseen(path), os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as error:
         raise unreadable(path, error) from error
     if key_of(os.fstat(descriptor)) != key:

@@ -316,16 +316,21 @@ def restored(
 
 def found_in(value: Any) -> bool:
     """Whether there is a File or Dir in a value; some 10,000 parts are looked at."""
+    return any(True for _ in values_in(value))
+
+
+def values_in(value: Any) -> Iterator[Value]:
+    """The Files and Dirs in a value; some 10,000 parts are looked at."""
     pending, seen = [value], set[int]()
     while pending and len(seen) < _MOST_LOOKED_AT:
         one = pending.pop()
         if issubclass(type(one), Value):
-            return True
+            yield one
+            continue
         if type(one) in SIMPLE or id(one) in seen:
             continue
         seen.add(id(one))
         pending.extend(islice(_parts(one), _MOST_LOOKED_AT))
-    return False
 
 
 def value_digest(kind: type[Value], content: bytes) -> bytes:

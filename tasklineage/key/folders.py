@@ -24,6 +24,7 @@ from tasklineage.key.file_contents import (
     status_of,
     unreadable,
 )
+from tasklineage.key.guards import Unseen
 
 FILE, FOLDER, LINK = "file", "folder", "link"
 _STORE = b"tasklineage store\n"
@@ -103,7 +104,7 @@ def _walk(
     outermost one, or one that was reached by a link itself.
     """
     try:
-        with os.scandir(path) as scanned:
+        with os.scandir(Unseen(path)) as scanned:
             items = list(scanned)
     except OSError as error:
         raise unreadable(path, error) from error
@@ -147,7 +148,7 @@ def _read_link(path: str) -> str:
 
 def _is_store(path: str) -> bool:
     try:
-        descriptor = os.open(os.path.join(path, "format"), os.O_RDONLY | os.O_NONBLOCK)
+        descriptor = os.open(Unseen(os.path.join(path, "format")), os.O_RDONLY | os.O_NONBLOCK)
     except OSError:
         return False
     try:

@@ -21,7 +21,13 @@ from typing import Any
 Namespace = Mapping[Any, Any]
 
 _REPLACED = frozenset({"__code__", "__defaults__", "__kwdefaults__", "__bases__"})
-_EVENTS = ("object.__setattr__", "object.__delattr__")
+_OF_FILES = frozenset(
+    {
+        "open", "os.listdir", "os.scandir", "os.mkdir", "os.rename", "os.link", "os.symlink",
+        "sqlite3.connect",
+    }
+)  # fmt: skip
+_EVENTS = _OF_FILES | {"object.__setattr__", "object.__delattr__"}
 _content = operator.attrgetter("cell_contents")
 MISSING = object()
 """Stands where nothing is bound."""
@@ -31,11 +37,27 @@ class _Epoch:
     """Another object after every replacement in place; None until the hook is installed."""
 
     now: object = None
+    on_file: Callable[[str, tuple[Any, ...]], object] | None = None
+
+
+class Unseen(str):
+    """A path that this package opens on its own account, which is no read of a body."""
+
+    __slots__ = ()
 
 
 def _notice(event: str, args: tuple[Any, ...]) -> None:
-    if event in _EVENTS and args[1] in _REPLACED:
-        _Epoch.now = object()
+    if event in _EVENTS:
+        if event not in _OF_FILES:
+            if args[1] in _REPLACED:
+                _Epoch.now = object()
+        elif _Epoch.on_file is not None:
+            _Epoch.on_file(event, args)
+
+
+def watch_files(on_file: Callable[[str, tuple[Any, ...]], object]) -> None:
+    """Have `on_file(event, arguments)` called for the audit events about files and folders."""
+    _Epoch.on_file = on_file
 
 
 def epoch() -> object:

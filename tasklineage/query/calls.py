@@ -369,6 +369,17 @@ class Call:
         record = self._executed()
         return () if isinstance(record, CallBegin) else record.untracked
 
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """The files and folders that it, and the calls below it, read by their paths, sorted.
+
+        Those that it looked for and that were not there are among them.
+        """
+        record = self._executed()
+        if isinstance(record, CallBegin):
+            return ()
+        return tuple(sorted({name for kind, name, *_ in record.conditions if kind == "read"}))
+
     def _function(self) -> tuple[str, str]:
         """Name and source of the task's function."""
         code = self._store.code(self._executed().code)

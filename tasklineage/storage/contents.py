@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 from xxhash import xxh3_128
 
 from tasklineage.errors import CorruptObject, MissingObject, UnreadableFile
+from tasklineage.key.data_files import exclude
 from tasklineage.key.file_contents import (
     BLOCK,
     StatKey,
@@ -274,6 +275,7 @@ class _Copies:
         with cls.lock:
             if cls.folder is None or cls.owner != os.getpid():
                 cls.folder, cls.owner = tempfile.mkdtemp(prefix="tasklineage-"), os.getpid()
+                exclude(cls.folder)
                 atexit.register(_remove_own, cls.folder, cls.owner)
             return cls.folder
 

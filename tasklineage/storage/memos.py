@@ -111,6 +111,12 @@ class Memos:
         for memo in self._others.pop(key, ()):
             self.add(key, *memo)
 
+    def older(self, key: bytes) -> list[Memo]:
+        """Other memos of the key than the newest, as far as they are remembered, newest first."""
+        since, newest = self._forgotten.get(key, 0.0), self.newest.get(key)
+        known = sorted(self._others.get(key, ()), reverse=True)
+        return [m for m in known if m[0] >= since and m != newest and m not in self._damaged]
+
     def _newer(self, key: bytes, one: Memo, other: Memo) -> Memo:
         """The newer of two memos of the key; the older is kept for the day it may be needed."""
         older, newer = sorted((one, other))

@@ -78,9 +78,9 @@ class Condition(NamedTuple):
     """Something beside code and arguments that a memo depends on."""
 
     kind: str
-    """`env`, `dist`, `code`, `value`, `file` or `dir`."""
+    """`env`, `dist`, `code`, `value`, `file`, `dir` or `read`."""
     name: str
-    """Of a file or folder: its path."""
+    """Of a file or folder: its path; of one that a body opened by it, as the body named it."""
     digest: bytes
     data: bytes = b""
     """Of a file or folder: a packed array of hash, mode, size and the id of the object with its

@@ -7,6 +7,7 @@ What stands where is said in the parts: `journal` has what happened, `objects` t
 from __future__ import annotations
 
 import atexit
+import contextlib
 import functools
 import math
 import os
@@ -15,7 +16,7 @@ import time
 import warnings
 import weakref
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -178,6 +179,14 @@ class Store:
         if type(record) is CallEnd and record.key == key and record.memo:
             return record
         return self._older_memo(code, key, memo)
+
+    def older_memos(self, key: bytes) -> Iterator[CallEnd]:
+        """Memos of the key that are older than the one that `find_memo` gives, newest first."""
+        for _, location in self._tail.memos.older(key):
+            with contextlib.suppress(CorruptObject, MissingObject, OSError):
+                record = self._read(location)
+                if type(record) is CallEnd and record.key == key and record.memo:
+                    yield record
 
     def find_memos(self, code: bytes, keys: Sequence[bytes]) -> list[CallEnd | None]:
         """As `find_memo`, of several keys."""

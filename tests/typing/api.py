@@ -203,7 +203,7 @@ with tl.run(refresh=("train",)):
 with tl.run(refresh=True, store="somewhere", durability="power"):
     pass
 
-tl.configure(store="somewhere", executor="inline", namespace="prod")
+tl.configure(store="somewhere", executor="inline", namespace="prod", reads="warn")
 store = tl.open_store("somewhere", allow_pickle=False, read_only=True)
 assert_type(store, tl.Store)
 assert_type(tl.current_run(), tl.Run | None)
