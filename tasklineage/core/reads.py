@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from tasklineage.core.fold import Fold
 
 ABSENT = xxh3_128_digest(b"tasklineage: there is no file")
-_NAMES, _FOLDER = "names", "dir"
+_FILE, _NAMES, _FOLDER = "file", "names", "dir"
 _CLOCK = 50_000_000
 """Nanoseconds by which the clock of a file system may be behind."""
 
@@ -70,16 +70,36 @@ def settle(this: Call, fold: Fold, value: Any) -> None:
 
 
 def holds(condition: Condition) -> bool:
-    """Whether a file has the content that it had, or is still not there."""
+    """Whether a file has the content that it had, or is still not there.
+
+    The body may have made an absolute path out of the working folder or not: both files that it may
+    mean now must be what it read, or absent, and one of them there.
+    """
     try:
-        if condition.data:
-            return _holds_folder(condition)
-        content = content_of(condition.name).hash
+        kind, inside, *without = _details(condition)
+    except (ValueError, msgpack.UnpackException):
+        return False
+    if not inside:
+        return _holds_at(condition.name, condition.digest, kind, without)
+    places = {condition.name, os.path.abspath(inside)}
+    there = [place for place in places if os.path.lexists(place)] or [condition.name]
+    return all(_holds_at(place, condition.digest, kind, without) for place in there)
+
+
+def _holds_at(path: str, digest: bytes, kind: str, without: list[str]) -> bool:
+    try:
+        if kind == _NAMES:
+            names = names_in(path)
+            now = ABSENT if names is None else _names_digest(names, without)
+        elif kind == _FOLDER:
+            now = value_digest(Dir, Dir(path).content_hash())
+        else:
+            now = value_digest(File, content_of(path).hash)
     except UnreadableFile:
-        return condition.digest == ABSENT and not os.path.lexists(condition.name)
+        return digest == ABSENT and not os.path.lexists(path)
     except (OSError, ValueError):
         return False
-    return value_digest(File, content) == condition.digest
+    return now == digest
 
 
 def of_arguments(this: Call) -> tuple[Condition, ...]:
@@ -91,8 +111,9 @@ def of_arguments(this: Call) -> tuple[Condition, ...]:
                 digest = value_digest(type(one), one.content_hash())
             except UnreadableFile:
                 continue
-            data = msgpack.packb([_FOLDER]) if isinstance(one, Dir) else b""
-            found.append(Condition(READ, _inside(one.place), digest, data))
+            name = _inside(one.place)
+            kind, is_relative = _FOLDER if isinstance(one, Dir) else _FILE, name != one.place
+            found.append(Condition(READ, name, digest, _packed(kind, one.place, is_relative)))
     return tuple(found)
 
 
@@ -111,7 +132,8 @@ def _condition(path: str, access: Access, accesses: Accesses) -> Condition | str
             return None
         return f"{name} was changed while it ran"
     try:
-        return Condition(READ, name, value_digest(File, content_of(path).hash))
+        digest = value_digest(File, content_of(path).hash)
+        return Condition(READ, name, digest, _packed(_FILE, path, access.is_relative))
     except UnreadableFile:
         return f"{name} cannot be read any more"
 
@@ -128,18 +150,16 @@ def _absence(
         if folder in accesses.files and accesses.files[folder].is_made:
             return None
         folder = os.path.dirname(folder)
-    return Condition(READ, name, ABSENT)
+    return Condition(READ, name, ABSENT, _packed(_FILE, path, access.is_relative))
 
 
 def _listing(
     path: str, is_relative: bool, names: frozenset[str] | None, made: set[str]
 ) -> Condition:
     name = _named(path, is_relative)
-    if names is None:
-        return Condition(READ, name, ABSENT)
     ours = sorted(os.path.basename(one) for one in made if os.path.dirname(one) == path)
-    data: bytes = msgpack.packb([_NAMES, *ours])
-    return Condition(READ, name, _names_digest(names, ours), data)
+    digest = ABSENT if names is None else _names_digest(names, ours)
+    return Condition(READ, name, digest, _packed(_NAMES, path, is_relative, *ours))
 
 
 def _names_digest(names: frozenset[str], without: Iterable[str]) -> bytes:
@@ -147,15 +167,23 @@ def _names_digest(names: frozenset[str], without: Iterable[str]) -> bytes:
     return xxh3_128_digest(b"tasklineage names:" + b"\0".join(kept))
 
 
-def _holds_folder(condition: Condition) -> bool:
-    try:
-        kind, *without = msgpack.unpackb(condition.data)
-    except (ValueError, msgpack.UnpackException):
-        return False
-    if kind == _FOLDER:
-        return value_digest(Dir, Dir(condition.name).content_hash()) == condition.digest
-    names = names_in(condition.name)
-    return names is not None and _names_digest(names, without) == condition.digest
+def _details(condition: Condition) -> tuple[str, ...]:
+    """What a condition is about, its path from the working folder if it matters, and more names."""
+    if not condition.data:
+        return _FILE, ""
+    details: tuple[str, ...] = msgpack.unpackb(
+        condition.data, use_list=False, unicode_errors="surrogatepass"
+    )
+    return details
+
+
+def _packed(kind: str, path: str, is_relative: bool, *more: str) -> bytes:
+    """The `data` of a condition: nothing for a file that the body named by a relative path."""
+    if is_relative and kind == _FILE:
+        return b""
+    inside = "" if is_relative else os.path.relpath(path)
+    packed: bytes = msgpack.packb([kind, inside, *more], unicode_errors="surrogatepass")
+    return packed
 
 
 def _drop_changed(fold: Fold, task: str, path: str) -> None:
@@ -209,7 +237,7 @@ def _key(path: str) -> StatKey | None:
 
 
 def _report(this: Call, own: list[Condition], value: Any) -> None:
-    files = [c.name for c in own if not c.data and c.digest != ABSENT]
+    files = [c.name for c in own if _details(c)[0] == _FILE and c.digest != ABSENT]
     wanted = config.settings().reads
     if not files or wanted == "track":
         return

@@ -287,6 +287,55 @@ def test_a_relative_path_is_that_of_the_working_folder(
     assert reads("a") == "2"
 
 
+@task
+def resolved(name: str) -> str:
+    return Path(name).resolve().read_text()
+
+
+@task
+def listed_at(name: str) -> list[str]:
+    return sorted(os.listdir(os.path.join(os.getcwd(), name)))
+
+
+def test_a_path_made_absolute_in_the_body_is_that_of_the_working_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = tmp_path / "one", tmp_path / "further" / "other"
+    (one / "folder").mkdir(parents=True)
+    (one / "folder" / "a").write_text("1")
+    monkeypatch.chdir(one)
+    assert resolved("folder/a") == "1"
+    assert listed_at("folder") == ["a"]
+    shutil.copytree(one, other)
+    monkeypatch.chdir(other)
+    assert not executes(resolved, "folder/a")
+    assert not executes(listed_at, "folder")
+    (other / "folder" / "a").write_text("2")
+    (other / "folder" / "b").write_text("")
+    assert resolved("folder/a") == "2"
+    assert listed_at("folder") == ["a", "b"]
+    monkeypatch.chdir(one)
+    assert resolved("folder/a") == "1"
+    assert not executes(resolved, "folder/a")
+    shutil.rmtree(other)
+    shutil.move(one, other)
+    monkeypatch.chdir(other)
+    assert not executes(resolved, "folder/a")
+    assert not executes(listed_at, "folder")
+
+
+def test_an_absolute_path_is_the_same_file_from_everywhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("a").write_text("1")
+    path = os.path.abspath("a")
+    reads(path)
+    monkeypatch.chdir(tmp_path)
+    assert not executes(reads, path)
+    Path(path).write_text("2")
+    assert reads(path) == "2"
+
+
 def test_the_working_folder_may_be_another_for_a_while(tmp_path: Path) -> None:
     @task
     def elsewhere() -> str:
