@@ -31,6 +31,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -104,17 +105,26 @@ class Disk:
         self._offsets: dict[int, int] = {}
         self._left = fail_at
         self._on_failure = on_failure
+        self._lock = threading.RLock()
+        """One operation at a time, and none in any thread once the power fails."""
         self.real = {name: getattr(os, name) for name in ("open", *WRITES, *NAMES, *DESCRIPTORS)}
 
     def install(self) -> None:
         """Replace the functions of `os` for good."""
-        os.open = self._opened  # type: ignore[assignment]
+        self._replace("open", self._opened)
         for name in WRITES:
-            setattr(os, name, self._writing(name))
+            self._replace(name, self._writing(name))
         for name in NAMES:
-            setattr(os, name, self._naming(name))
+            self._replace(name, self._naming(name))
         for name in DESCRIPTORS:
-            setattr(os, name, self._descriptor(name))
+            self._replace(name, self._descriptor(name))
+
+    def _replace(self, name: str, function: Callable[..., Any]) -> None:
+        def alone(*args: Any, **options: Any) -> Any:
+            with self._lock:
+                return function(*args, **options)
+
+        setattr(os, name, alone)
 
     def _count(self, name: str) -> None:
         self._left -= 1
@@ -355,8 +365,6 @@ def _live(
     tell: Callable[[str], None],
 ) -> None:
     def fail(operation: str) -> None:
-        for name, real in disk.real.items():
-            setattr(os, name, real)
         for at, variant in enumerate(variants):
             lay_out(disk.root, left / f"{at}", variant, random.Random(f"{number} {at}"))
         tell(f"o{operation}")
