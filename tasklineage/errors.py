@@ -11,7 +11,8 @@
     ├── StoreError               (OSError)       the store cannot do what was asked
     │   ├── StoreNotFound                        no store there
     │   ├── StoreBusy                            somebody else holds what is needed
-    │   └── StoreReadOnly                        the store cannot be written
+    │   ├── StoreReadOnly                        the store cannot be written
+    │   └── StoreUnavailable                     it cannot be reached, or refuses, for the moment
     ├── CorruptObject                            stored bytes are not what they were
     ├── MissingObject            (KeyError)      a stored object is not there
     ├── NotFound                 (KeyError)      no run, call, artifact or ref of that name
@@ -119,6 +120,10 @@ class StoreBusy(StoreError):
 
 class StoreReadOnly(StoreError):
     """The store cannot be written."""
+
+
+class StoreUnavailable(StoreError):
+    """The store cannot be reached, or refuses just now: the same may succeed later."""
 
 
 class CorruptObject(TasklineageError):
