@@ -22,6 +22,7 @@ from tasklineage.errors import (
     MissingFile,
     MissingObject,
     NotFound,
+    RefMoved,
     StoreBusy,
     StoreError,
     StoreNotFound,
@@ -59,6 +60,7 @@ if TYPE_CHECKING:
     from tasklineage.query.lineage import Lineage
     from tasklineage.query.plans import Plan
     from tasklineage.query.runs import Run
+    from tasklineage.query.tagging import load, reflog, refs, tag, untag
     from tasklineage.query.why import Why, why
 
 __version__ = "0.1.0.dev0"
@@ -85,6 +87,7 @@ __all__ = [
     "MissingObject",
     "NotFound",
     "Plan",
+    "RefMoved",
     "Retry",
     "Run",
     "Store",
@@ -116,15 +119,20 @@ __all__ = [
     "join",
     "latest",
     "lineage",
+    "load",
     "map",
     "merge",
     "namespace",
     "open_store",
     "plan",
+    "reflog",
+    "refs",
     "register_digest",
     "run",
     "runs",
+    "tag",
     "task",
+    "untag",
     "whence",
     "why",
 ]
@@ -153,11 +161,16 @@ _LAZY = {
     "join": "tasklineage.core.combinators",
     "latest": "tasklineage.query.find",
     "lineage": "tasklineage.query.history",
+    "load": "tasklineage.query.tagging",
     "map": "tasklineage.core.combinators",
     "merge": "tasklineage.core.combinators",
     "namespace": "tasklineage.query.find",
     "plan": "tasklineage.core.planning",
+    "reflog": "tasklineage.query.tagging",
+    "refs": "tasklineage.query.tagging",
     "runs": "tasklineage.query.find",
+    "tag": "tasklineage.query.tagging",
+    "untag": "tasklineage.query.tagging",
     "whence": "tasklineage.query.history",
     "Why": "tasklineage.query.why",
     "why": "tasklineage.query.why",

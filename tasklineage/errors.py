@@ -12,7 +12,8 @@
     │   ├── StoreNotFound                        no store there
     │   ├── StoreBusy                            somebody else holds what is needed
     │   ├── StoreReadOnly                        the store cannot be written
-    │   └── StoreUnavailable                     it cannot be reached, or refuses, for the moment
+    │   ├── StoreUnavailable                     it cannot be reached, or refuses, for the moment
+    │   └── RefMoved                             a ref does not point to what was expected
     ├── CorruptObject                            stored bytes are not what they were
     ├── MissingObject            (KeyError)      a stored object is not there
     ├── NotFound                 (KeyError)      no run, call, artifact or ref of that name
@@ -124,6 +125,13 @@ class StoreReadOnly(StoreError):
 
 class StoreUnavailable(StoreError):
     """The store cannot be reached, or refuses just now: the same may succeed later."""
+
+
+class RefMoved(StoreError):
+    """A ref does not point to what was expected. Attributes: its `name`, its newest `number`."""
+
+    name: str
+    number: int
 
 
 class CorruptObject(TasklineageError):

@@ -8,7 +8,17 @@ from typing import Annotated
 import typer
 from typer.main import get_command
 
-from tasklineage.cli import accepting, dump, environment, execute, lineage, reading, rerunning, why
+from tasklineage.cli import (
+    accepting,
+    dump,
+    environment,
+    execute,
+    lineage,
+    reading,
+    refs,
+    rerunning,
+    why,
+)
 
 app = typer.Typer(
     name="tasklineage",
@@ -30,6 +40,8 @@ app.command("accept")(accepting.accept)
 app.command("why")(why.why)
 app.command("dump")(dump.dump)
 app.command("env")(environment.env)
+app.command("tag")(refs.tag)
+app.add_typer(refs.app, name="refs")
 app.command("rerun", context_settings=execute.SETTINGS)(rerunning.rerun)
 
 

@@ -27,7 +27,7 @@ StoreOption = Annotated[
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="print JSON")]
 IdArgument = Annotated[
-    str, typer.Argument(metavar="ID", help="an id, or a unique beginning of one")
+    str, typer.Argument(metavar="ID", help="a ref, an id, or a unique beginning of one")
 ]
 LimitOption = Annotated[int, typer.Option("--limit", "-n", min=0, help="at most so many; 0: all")]
 NamespaceOption = Annotated[

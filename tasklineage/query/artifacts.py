@@ -131,7 +131,7 @@ class Artifact:
             As `value`.
         """
         try:
-            ref = self._readable()
+            ref = self.stored_ref()
         except MissingObject:
             return self.value[key]  # it may be a part of another value
         return self._store.get_item(ref, key)
@@ -148,7 +148,7 @@ class Artifact:
         MissingObject, CorruptObject
             As `value`.
         """
-        return self._store.columns(self._readable())
+        return self._store.columns(self.stored_ref())
 
     @property
     def parts(self) -> dict[str, Artifact]:
@@ -162,7 +162,7 @@ class Artifact:
         MissingObject, CorruptObject
             As `value`.
         """
-        found = self._store.parts(self._readable())
+        found = self._store.parts(self.stored_ref())
         return {path: Artifact(self._store, ref) for path, ref in found.items()}
 
     @property
@@ -179,8 +179,14 @@ class Artifact:
 
         return calls_of_rows(self._store, self._store.catalog.consumers(self._ref.digest))
 
-    def _readable(self) -> Ref:
-        """Where the value is stored."""
+    def stored_ref(self) -> Ref:
+        """Where the value is stored, as records say it.
+
+        Raises
+        ------
+        MissingObject
+            It was only described.
+        """
         return self._ref if self._ref.is_stored else self._stored_ref()
 
     def _stored_ref(self) -> Ref:

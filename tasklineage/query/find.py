@@ -16,8 +16,10 @@ from tasklineage.query.calls import Call
 from tasklineage.query.cells import call_row, run_cells
 from tasklineage.query.ids import DIGEST_TAG, as_prefix, digest_text, seconds_since_epoch
 from tasklineage.query.listing import Listing, paged
+from tasklineage.query.refs import hint, named
 from tasklineage.query.runs import Run
 from tasklineage.storage.records import RUNNING
+from tasklineage.storage.refs import RUN
 from tasklineage.storage.store import Store, open_store
 
 if TYPE_CHECKING:
@@ -154,7 +156,7 @@ def calls(
     status
         One or several of `running done hit failed caught cancelled skipped lost timeout`.
     run
-        Only calls that this run has recorded: a Run, or its id.
+        Only calls that this run has recorded: a Run, its id, or a ref to it.
     where
         Only calls whose arguments of these names have these values, by content: `{"lr": 0.1}`.
     namespace, since
@@ -216,9 +218,10 @@ def calls(
 
 
 def get(id: str, *, store: Any = None) -> Run | Call | Artifact:
-    """The run, call or artifact of that id, or of the only one that begins so.
+    """The run, call or artifact of that name or id, or of the only one whose id begins so.
 
-    A digest may carry its tag, `xxh3:…`; then only artifacts are looked at.
+    A ref, `model/prod`, goes before the beginning of an id; `model/prod@3` is what version 3 of it
+    pointed to. A digest may carry its tag, `xxh3:…`; then only artifacts are looked at.
 
     Raises
     ------
@@ -226,6 +229,8 @@ def get(id: str, *, store: Any = None) -> Run | Call | Artifact:
         There is none.
     AmbiguousId
         There are several; `.candidates` names them.
+    CorruptObject
+        There is a ref of that name, and it is damaged.
     StoreNotFound
         There is no store where `store=` says.
 
@@ -237,10 +242,18 @@ def get(id: str, *, store: Any = None) -> Run | Call | Artifact:
     >>> tl.get(run.id) == run
     True
     """
-    prefix = as_prefix(id)
+    if not isinstance(id, str):
+        raise ConfigError(f"an id, or the name of a ref, is a text, not {id!r}")
     opened = existing(store)
     if opened is None:
-        raise NotFound(f"no store at {config.default_store()}, so nothing has the id {id}")
+        raise NotFound(f"no store at {config.default_store()}, so nothing is called {id}")
+    ref = named(opened, id)
+    if ref is not None:
+        return ref.target
+    try:
+        prefix = as_prefix(id)
+    except NotFound as error:
+        raise NotFound(f"{error.message}{hint(opened, id)}") from None
     found = list(_candidates(opened, prefix, id.strip().lower().startswith(DIGEST_TAG)))
     if not found:
         raise NotFound(f"no run, call or artifact of {opened.url} has an id that begins {id}")
@@ -296,6 +309,9 @@ def _namespace(asked: str | None) -> str | None:
 def _run_id(store: Store, run: Run | str) -> bytes:
     if isinstance(run, Run):
         return bytes.fromhex(run.id)
+    ref = named(store, run)
+    if ref is not None and ref.kind == RUN:
+        return bytes.fromhex(ref.id)
     limit = _CANDIDATES + 1
     found = store.catalog.find_runs(prefix=as_prefix(run), limit=limit)
     if not found:

@@ -33,7 +33,7 @@ def as_prefix(text: object) -> str:
     digits = text.strip().lower().removeprefix(DIGEST_TAG)
     if not digits or len(digits) > _FULL or not _HEX.issuperset(digits):
         raise NotFound(
-            f"{text!r} is not an id: those are up to {_FULL} hexadecimal digits, "
+            f"{text!r} is neither a ref nor an id: ids are up to {_FULL} hexadecimal digits, "
             f"digests {DIGEST_TAG}…"
         )
     return digits

@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from tasklineage.key.file_contents import Memory
     from tasklineage.storage.contents import Keeper, StoredContents
     from tasklineage.storage.kin import Kin
+    from tasklineage.storage.refs import Refs
 
 DURABILITIES = ("process", "power")
 SAVED_FROM = 1 << 20
@@ -393,6 +394,16 @@ class Store:
                 return ()
             members = self._sets[digest] = record.members
         return members
+
+    # Names.
+
+    @functools.cached_property
+    def refs(self) -> Refs:
+        """The names that point to runs, calls and artifacts."""
+        from tasklineage.storage.backend import Folder  # rarely needed
+        from tasklineage.storage.refs import Refs
+
+        return Refs(Folder(self.path, durable=True), read_only=self.read_only)
 
     # Its life.
 

@@ -10,6 +10,7 @@ from typing import Annotated, Any, assert_type
 
 import tasklineage as tl
 from tasklineage import task
+from tasklineage.query.refs import RefVersion
 
 
 class Model:
@@ -209,6 +210,19 @@ assert_type(store, tl.Store)
 assert_type(tl.current_run(), tl.Run | None)
 assert_type(tl.latest("churn", status="done"), tl.Run | None)
 assert_type(tl.get("01"), tl.Run | tl.Call | tl.Artifact)
+
+
+def names_that_move(model: Model, call: tl.Call) -> None:
+    assert_type(tl.tag(model, "model/prod", message="why"), RefVersion)
+    tl.tag(call, "best", expected=None)
+    tl.tag("best@1", "best", expected=tl.reflog("best")[0])
+    tl.tag(call, "best", expected=call, store="other")
+    assert_type(tl.untag("best"), RefVersion)
+    assert_type(tl.refs("model/*"), Sequence[RefVersion])
+    assert_type(tl.reflog("best"), Sequence[RefVersion])
+    assert_type(tl.reflog("best")[0].target, tl.Run | tl.Call | tl.Artifact)
+    assert_type(tl.reflog("best")[0].previous, str | None)
+    tl.load("model/prod")
 
 
 def parts_of_values(artifact: tl.Artifact) -> None:

@@ -26,7 +26,7 @@ def test_a_prefix_is_read_with_or_without_its_tag(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["", "xxh3:", "model/prod", "0" * 33, "xyz"])
 def test_what_cannot_begin_an_id_is_not_found(text: str) -> None:
-    with pytest.raises(NotFound, match="is not an id"):
+    with pytest.raises(NotFound, match="nor an id"):
         as_prefix(text)
 
 
