@@ -17,6 +17,7 @@ from tasklineage.cli import (
     reading,
     refs,
     rerunning,
+    upkeep,
     why,
 )
 
@@ -42,6 +43,7 @@ app.command("dump")(dump.dump)
 app.command("env")(environment.env)
 app.command("tag")(refs.tag)
 app.add_typer(refs.app, name="refs")
+app.command("du")(upkeep.du)
 app.command("rerun", context_settings=execute.SETTINGS)(rerunning.rerun)
 
 

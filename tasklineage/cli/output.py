@@ -137,15 +137,17 @@ def log_json(entry: Any) -> Json:
     }
 
 
-def print_table(rows: Sequence[Mapping[str, str]], ids: str) -> None:
+def print_table(rows: Sequence[Mapping[str, str]], ids: str = "") -> None:
     """Print rows of equal columns; the column named `ids` is shortened where that is unambiguous.
 
     On a terminal it is fitted to the width; elsewhere no cell is ever cut.
     """
     if not rows:
         return
-    pairs = zip(rows, shortened([row[ids] for row in rows]), strict=True)
-    cells = [[one_line(c) for c in {**row, ids: s}.values()] for row, s in pairs]
+    if ids:
+        pairs = zip(rows, shortened([row[ids] for row in rows]), strict=True)
+        rows = [{**row, ids: text} for row, text in pairs]
+    cells = [[one_line(cell) for cell in row.values()] for row in rows]
     if sys.stdout.isatty():
         _print_rich(list(rows[0]), cells)
     else:

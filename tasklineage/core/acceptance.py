@@ -128,7 +128,7 @@ def _is_of_script(store: Store, task: Task[Any, Any], call: CallEnd) -> bool:
     files = {os.path.basename(function.__code__.co_filename)}
     if function.__module__ == _MAIN:
         files.add(os.path.basename(sys.argv[0]))
-    runs = store.catalog.find_runs(prefix=call.run.hex(), limit=1)
+    runs = store.catalog.find_runs(prefix=call.run.hex(), limit=1, removed=True)
     try:
         begun = store.journal.read(runs[0].location) if runs else None
     except (CorruptObject, MissingObject, OSError):

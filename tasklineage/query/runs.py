@@ -343,7 +343,7 @@ class Run:
 
     def _read_row(self) -> RunRow:
         """The row as it is now."""
-        rows = self._store.catalog.find_runs(prefix=self.id, limit=1)
+        rows = self._store.catalog.find_runs(prefix=self.id, limit=1, removed=True)
         if not rows:
             raise NotFound(f"no run {self.id} in {self._store.url}")
         self._row = rows[0]

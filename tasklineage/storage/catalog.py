@@ -72,6 +72,7 @@ class Catalog:
         parent: bytes | None = None,
         limit: int | None = None,
         offset: int = 0,
+        removed: bool = False,
     ) -> list[RunRow]:
         """Runs, newest first.
 
@@ -83,8 +84,12 @@ class Catalog:
             All must hold.
         prefix
             Of the id, hexadecimal.
+        removed
+            Those too that were removed.
         """
         where = Where("started IS NOT NULL")
+        if not removed:
+            where.add("removed IS NULL")
         where.equal("name", name)
         where.equal("namespace", namespace)
         where.equal("parent", parent)
@@ -136,8 +141,12 @@ class Catalog:
         Notes
         -----
         `key`, `since` and `namespace` have no index: they go through what the others leave.
+        Calls of removed runs are among them only where they are asked for by id, run, parent, key,
+        producer or output.
         """
         where = Where()
+        if all(one is None for one in (run, prefix, parent, key, producer, output)):
+            where.add("run NOT IN (SELECT n FROM runs WHERE removed IS NOT NULL)")
         where.one_of("status", statuses if status is None else (status,))
         where.equal("parent", parent)
         where.equal("key", key)

@@ -23,6 +23,7 @@ from tasklineage.storage.records import (
     Code,
     Forget,
     Hit,
+    Removed,
     RunBegin,
     RunEnd,
     RunEnvironment,
@@ -73,6 +74,7 @@ class Rows:
         self.environments: list[Row] = []
         self.accepts: list[Row] = []
         self.verified: list[Row] = []
+        self.removed: list[Row] = []
         self._adders: dict[int, Callable[[bytes, Place], None]] = {
             KIND_OF[RunBegin]: self._run_begin,
             KIND_OF[RunEnd]: self._run_end,
@@ -86,6 +88,7 @@ class Rows:
             KIND_OF[RunEnvironment]: self._environment,
             KIND_OF[Accept]: self._accept,
             KIND_OF[Verified]: self._verified,
+            KIND_OF[Removed]: self._removed,
         }
 
     def add(self, segment: int, frames: Iterable[tuple[int, int, int, bytes]]) -> None:
@@ -217,6 +220,10 @@ class Rows:
     def _verified(self, payload: bytes, place: Place) -> None:
         found: Verified = decode(KIND_OF[Verified], payload)
         self.verified.append((found.id, self._runs[found.run], found.status, *place))
+
+    def _removed(self, payload: bytes, place: Place) -> None:
+        removed: Removed = decode(KIND_OF[Removed], payload)
+        self.removed.append((removed.at, self._runs[removed.id]))
 
     def _forget(self, payload: bytes, place: Place) -> None:
         forget: Forget = decode(KIND_OF[Forget], payload)

@@ -26,6 +26,8 @@ VERSION = 1
 ALIGNMENT = 64
 
 _PREAMBLE = struct.Struct("<8sHHI32s")
+PREAMBLE = _PREAMBLE.size
+"""Bytes that say how long the header is, which comes after them."""
 _SMALL_PIECE = 64 * 1024
 _LEAST_BLOCK = 1 << 20
 
@@ -133,6 +135,36 @@ def parse(content: memoryview) -> StoredObject:
     if offset != len(content):
         raise ValueError("bytes behind the last buffer")
     return StoredObject(Header(codec, kind, meta, tuple(children)), buffers)
+
+
+def front_length(content: bytes) -> int:
+    """Bytes in front of the first buffer's gap, told by the first `PREAMBLE` bytes of an object.
+
+    Raises
+    ------
+    ValueError, struct.error
+        It is none, or one of a layout that this version does not know.
+    """
+    magic, version, _flags, length, _mac = _PREAMBLE.unpack_from(content)
+    if magic != MAGIC or version != VERSION:
+        raise ValueError("no object of a known layout")
+    return PREAMBLE + int(length)
+
+
+def children_in(front: memoryview) -> tuple[bytes, ...]:
+    """Ids of the objects that an object refers to; `front` is what `front_length` tells.
+
+    Raises
+    ------
+    ValueError, TypeError
+        It is no whole header.
+    """
+    packed = front[PREAMBLE:]
+    check_lengths(packed)
+    children = msgpack.unpackb(packed, strict_map_key=False, unicode_errors="surrogatepass")[3]
+    if any(type(child) is not bytes or len(child) != 16 for child in children):
+        raise TypeError("a child that is no id")
+    return tuple(children)
 
 
 def check_lengths(packed: memoryview) -> None:

@@ -31,6 +31,8 @@ from tasklineage.storage.object_layout import (
     Header,
     NewerLayout,
     StoredObject,
+    children_in,
+    front_length,
     in_blocks,
     laid_out,
     parse,
@@ -51,6 +53,7 @@ _FEW_MAPS = 16
 _MOST_MAPS = 16_384  # Linux allows a process 65,530 maps of all kinds
 _READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
 _MOST_REMEMBERED = 100_000
+_FRONT = 4096  # bytes; most headers are shorter
 _ANEW = "it is stored anew when the call that gave it is made again"
 
 StatKey: TypeAlias = tuple[int, int, int, int]
@@ -180,6 +183,37 @@ class Objects:
             return self._open(oid, path, descriptor)
         except NewerLayout as error:
             raise StoreError(f"{path}: {error}; install a newer tasklineage") from error
+        except OSError as error:
+            raise _unreadable(path, error) from error
+        finally:
+            os.close(descriptor)
+
+    def children(self, oid: bytes) -> tuple[bytes, ...]:
+        """Ids of the objects that this one refers to, as its header says, which is not verified.
+
+        None of an object that is not there, or is none.
+
+        Raises
+        ------
+        StoreError
+            It could not be read.
+        """
+        path = self.path(oid)
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return ()
+        except OSError as error:
+            raise _unreadable(path, error) from error
+        try:
+            front = os.pread(descriptor, _FRONT, 0)
+            length = front_length(front)
+            if length > len(front):
+                length = min(length, os.fstat(descriptor).st_size)
+                front = os.pread(descriptor, length, 0)
+            return children_in(memoryview(front)[:length])
+        except (ValueError, TypeError, LookupError, struct.error):
+            return ()
         except OSError as error:
             raise _unreadable(path, error) from error
         finally:

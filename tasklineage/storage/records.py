@@ -326,15 +326,27 @@ class Verified(NamedTuple):
     error: tuple[str, str, str] | None = None
 
 
+class Removed(NamedTuple):
+    """A run was taken out: it is listed no more, and keeps nothing. Its memos answer while their
+    values are there.
+    """
+
+    id: bytes
+    at: float
+    user: str = ""
+    reason: str = ""
+    """`rm`, or `gc` and by which rules."""
+
+
 Record = (
     RunBegin | RunEnd | RunTags | CallBegin | CallEnd | Hit | Code | Versions | Forget
-    | RunEnvironment | Accept | Verified
+    | RunEnvironment | Accept | Verified | Removed
 )  # fmt: skip
 R = TypeVar("R")
 
 KINDS: dict[int, type[Any]] = {
     1: RunBegin, 2: RunEnd, 3: RunTags, 4: CallBegin, 5: CallEnd, 6: Hit, 7: Code, 8: Versions,
-    9: Forget, 10: RunEnvironment, 11: Accept, 12: Verified,
+    9: Forget, 10: RunEnvironment, 11: Accept, 12: Verified, 13: Removed,
 }  # fmt: skip
 KIND_OF: dict[type[Any], int] = {record: kind for kind, record in KINDS.items()}
 

@@ -17,7 +17,7 @@ from tasklineage.storage.ingest import Row, Rows, as_sql, from_sql
 if TYPE_CHECKING:
     import sqlite3
 
-VERSION = 5
+VERSION = 6
 """Goes up with any change of the schema, or of what the rows mean; other versions are made anew."""
 CHUNK = 20_000
 """Frames whose rows are in memory at once."""
@@ -37,9 +37,11 @@ CREATE TABLE runs (
     n INTEGER PRIMARY KEY, id BLOB UNIQUE,
     name TEXT, parent BLOB, namespace TEXT, user TEXT, host TEXT, started REAL,
     segment INT, offset INT, length INT,
-    status TEXT DEFAULT 'running', ended REAL, end_segment INT, end_offset INT, end_length INT);
+    status TEXT DEFAULT 'running', ended REAL, end_segment INT, end_offset INT, end_length INT,
+    removed REAL);
 CREATE INDEX runs_by_name ON runs (name, id);
 CREATE INDEX runs_by_parent ON runs (parent) WHERE parent IS NOT NULL;
+CREATE INDEX runs_removed ON runs (n) WHERE removed IS NOT NULL;
 CREATE INDEX runs_by_status ON runs (status, id) WHERE status != 'done';
 CREATE TABLE tags (
     run INT, tag TEXT, at REAL, rank INT, present INT, PRIMARY KEY (run, tag)) WITHOUT ROWID;
@@ -93,6 +95,7 @@ _BEGIN_RUN = """UPDATE runs SET name = ?, parent = ?, namespace = ?, user = ?, h
     started = ?, segment = ?, offset = ?, length = ? WHERE n = ?"""
 _END_RUN = """UPDATE runs SET status = ?, ended = ?, end_segment = ?, end_offset = ?,
     end_length = ? WHERE n = ? AND ifnull(ended, 0) <= ?"""
+_REMOVE_RUN = "UPDATE runs SET removed = max(?, ifnull(removed, 0)) WHERE n = ?"
 _MANY = 80
 """Rows that one statement inserts."""
 
@@ -213,6 +216,8 @@ class Tables:
         for end in rows.run_ends:
             ended = end[1]
             self._tried(_END_RUN, (*end, ended))
+        for removed in rows.removed:
+            self._tried(_REMOVE_RUN, removed)
         self._add("tags", rows.tags, _LATEST_TAG)
         self._add("calls", rows.calls(), _END_WINS)
         self._add("uses", rows.uses)

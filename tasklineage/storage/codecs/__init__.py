@@ -35,6 +35,7 @@ __all__ = [
     "decode_for",
     "encode",
     "is_present",
+    "named_ids",
     "object_ids",
     "parts",
     "pictures",
@@ -211,6 +212,28 @@ def object_ids(ref: Ref, open_object: Open) -> tuple[bytes, ...]:
         _raise_damage(ref, error)
 
 
+def named_ids(ref: Ref) -> tuple[bytes, ...]:
+    """Ids of the objects that the `Ref` itself names: nothing is read to know them.
+
+    What those objects need stands in their headers.
+
+    Raises
+    ------
+    CorruptObject
+        It is no `Ref` that anybody here has written.
+    """
+    own = () if ref.oid is None else (ref.oid,)
+    if ref.codec != _TREE or ref.data is None:
+        return own
+    from tasklineage.storage.codecs import tree
+
+    _, buffers = _content(ref, _unopened)
+    try:
+        return (*own, *tree.children(buffers[0]))
+    except _DAMAGE as error:
+        _raise_damage(ref, error)
+
+
 def refs_inside(ref: Ref, open_object: Open) -> list[Ref]:
     """Where the large parts of a tree are; nothing for any other value.
 
@@ -383,6 +406,10 @@ def _content(ref: Ref, open_object: Open) -> tuple[Any, list[memoryview]]:
 def _raise_damage(ref: Ref, error: Exception) -> NoReturn:
     where = "inline" if ref.oid is None else f"object {ref.oid.hex()}"
     raise CorruptObject(f"a {ref.type} ({where}) is no {ref.codec} content: {error}") from error
+
+
+def _unopened(oid: bytes) -> NoReturn:
+    raise MissingObject(f"object {oid.hex()} is not to be opened", oid=oid)
 
 
 def _no_extension(_code: int, _data: bytes) -> NoReturn:

@@ -1,0 +1,174 @@
+"""What is kept by its name: pins, and what refs point to.
+
+A pin is a file, `pins/<kind>-<id>`: `run-…`, `call-…` or `artifact-…`, the id in hexadecimal. Its
+name says all; its one line tells people who has pinned it, and when. So it is there whole or not at
+all, and is removed by removing the file.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from tasklineage import config
+from tasklineage.errors import StoreError, StoreReadOnly
+from tasklineage.storage.codecs import named_ids
+from tasklineage.storage.modes import create_file, make_folder
+from tasklineage.storage.reach import Graph, Reached
+
+if TYPE_CHECKING:
+    from tasklineage.storage.store import Store
+
+RUN, CALL, ARTIFACT = "run", "call", "artifact"
+FOLDER = "pins"
+_PIN = re.compile(r"(run|call|artifact)-([0-9a-f]{32})")
+
+
+class Root(NamedTuple):
+    """Something that is kept, and what for."""
+
+    kind: str
+    id: bytes
+    """Of a run or call; the Digest of an artifact."""
+    name: str
+    """`pin`, or `ref` and its name."""
+    oids: tuple[bytes, ...] = ()
+    """The objects that the ref itself names for the artifact."""
+
+
+class Pins:
+    """The pins of the store at `root`. Any thread or process may call."""
+
+    def __init__(self, root: Path, *, read_only: bool = False) -> None:
+        self._root = root
+        self._folder = root / FOLDER
+        self._read_only = read_only
+
+    def add(self, kind: str, id: bytes) -> bool:
+        """It is pinned now; False: it was already.
+
+        Raises
+        ------
+        StoreReadOnly, StoreError
+            It could not be written.
+        """
+        self._demand()
+        path = self._path(kind, id)
+        line = f"{config.user()} {time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())}\n"
+        try:
+            make_folder(self._folder)
+            descriptor = create_file(path)
+        except FileExistsError:
+            return False
+        except OSError as error:
+            raise _unwritten(path, error) from error
+        try:
+            os.write(descriptor, line.encode())
+        except OSError:  # the file is there, and that is what counts
+            pass
+        finally:
+            os.close(descriptor)
+        return True
+
+    def remove(self, kind: str, id: bytes) -> bool:
+        """It is not pinned now; False: it was not.
+
+        Raises
+        ------
+        StoreReadOnly, StoreError
+            The pin could not be removed.
+        """
+        self._demand()
+        path = self._path(kind, id)
+        try:
+            os.unlink(path)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        except OSError as error:
+            raise _unwritten(path, error) from error
+        return True
+
+    def all(self) -> Iterator[Root]:
+        """What is pinned.
+
+        Raises
+        ------
+        StoreError
+            That cannot be read.
+        """
+        try:
+            names = sorted(os.listdir(self._folder))
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        except OSError as error:
+            raise StoreError(
+                f"cannot read {self._folder}: {error.strerror}", errno=error.errno
+            ) from error
+        for name in names:
+            match = _PIN.fullmatch(name)
+            if match is not None:
+                yield Root(match[1], bytes.fromhex(match[2]), "pin")
+
+    def _path(self, kind: str, id: bytes) -> Path:
+        return self._folder / f"{kind}-{id.hex()}"
+
+    def _demand(self) -> None:
+        if self._read_only:
+            raise StoreReadOnly(f"the store at {self._root} is read-only: pins stay as they are")
+
+
+def roots_of(store: Store) -> list[Root]:
+    """Everything that is kept by name: pins, and each version of every ref that is not deleted.
+
+    Raises
+    ------
+    StoreError
+        Pins or refs cannot be read, or the newest version of a ref is damaged: then nobody can say
+        what it keeps.
+    """
+    return [*Pins(store.path).all(), *_refs(store)]
+
+
+def reached_by(graph: Graph, roots: Iterable[Root]) -> Reached:
+    """What these lead to. An artifact leads to the newest call that gave it, and what is behind.
+
+    The graph must have been read with the Digests of the artifacts.
+    """
+    runs: list[bytes] = []
+    calls: list[bytes] = []
+    objects: set[bytes] = set()
+    for root in roots:
+        if root.kind == RUN:
+            runs.append(root.id)
+        elif root.kind == CALL:
+            calls.append(root.id)
+        else:
+            calls += [graph.makers[root.id][1]] if root.id in graph.makers else []
+            objects |= graph.holders.get(root.id, set())
+            objects.update(root.oids)
+    return graph.reached(runs, calls, objects)
+
+
+def _refs(store: Store) -> Iterator[Root]:
+    """What refs point to, or have pointed to."""
+    from tasklineage.storage.refs import DAMAGED, DELETED
+
+    for newest in store.refs.all():
+        if newest.kind == DAMAGED:
+            raise StoreError(
+                f"{newest.message}: nobody can say what the ref {newest.name!r} keeps. Give it a "
+                "sound version: tag it again, or untag it"
+            )
+        if newest.kind != DELETED:
+            for version in store.refs.history(newest.name):
+                if version.is_there:
+                    oids = named_ids(version.ref) if version.kind == ARTIFACT else ()
+                    yield Root(version.kind, version.target, f"ref {version.name}", oids)
+
+
+def _unwritten(path: Path, error: OSError) -> StoreError:
+    return StoreError(f"cannot change the pin {path}: {error.strerror}", errno=error.errno)
