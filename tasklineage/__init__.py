@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from tasklineage.key.files import Dir, File
     from tasklineage.query.artifacts import Artifact
     from tasklineage.query.calls import Call
+    from tasklineage.query.diff import Diff, diff
     from tasklineage.query.find import calls, get, latest, namespace, runs
     from tasklineage.query.history import lineage, whence
     from tasklineage.query.lineage import Lineage
@@ -72,6 +73,7 @@ __all__ = [
     "Call",
     "ConfigError",
     "CorruptObject",
+    "Diff",
     "Dir",
     "Failure",
     "Fanout",
@@ -114,6 +116,7 @@ __all__ = [
     "configure",
     "current_call",
     "current_run",
+    "diff",
     "gather",
     "get",
     "join",
@@ -143,6 +146,7 @@ _LAZY = {
     "Artifact": "tasklineage.query.artifacts",
     "BoundCall": "tasklineage.core.future",
     "Call": "tasklineage.query.calls",
+    "Diff": "tasklineage.query.diff",
     "Failure": "tasklineage.core.fanout",
     "Fanout": "tasklineage.core.fanout",
     "Future": "tasklineage.core.future",
@@ -156,6 +160,7 @@ _LAZY = {
     "Threads": "tasklineage.executors.threads",
     "amap": "tasklineage.core.combinators",
     "calls": "tasklineage.query.find",
+    "diff": "tasklineage.query.diff",
     "gather": "tasklineage.core.combinators",
     "get": "tasklineage.query.find",
     "join": "tasklineage.core.combinators",

@@ -10,6 +10,7 @@ from typer.main import get_command
 
 from tasklineage.cli import (
     accepting,
+    diff,
     dump,
     environment,
     execute,
@@ -39,6 +40,7 @@ app.command("lineage")(lineage.lineage)
 app.command("graph")(lineage.graph)
 app.command("accept")(accepting.accept)
 app.command("why")(why.why)
+app.command("diff")(diff.diff)
 app.command("dump")(dump.dump)
 app.command("env")(environment.env)
 app.command("tag")(refs.tag)

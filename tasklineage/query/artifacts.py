@@ -33,6 +33,11 @@ class Artifact:
         return self._store
 
     @property
+    def ref(self) -> Ref:
+        """What the record says of it: where it is stored, if it is."""
+        return self._ref
+
+    @property
     def digest(self) -> str:
         """The identity of the value: `xxh3:…`."""
         return digest_text(self._ref.digest)

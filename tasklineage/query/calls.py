@@ -21,6 +21,7 @@ from tasklineage.storage.records import (
     SKIPPED,
     CallBegin,
     CallEnd,
+    Code,
     Hit,
     Ref,
 )
@@ -280,6 +281,17 @@ class Call:
         return digest_text(code) if code else ""
 
     @property
+    def code(self) -> Code | None:
+        """What was recorded of the code that counted; None where it was not."""
+        return self._store.code(self._executed().code)
+
+    @property
+    def extras(self) -> dict[str, str]:
+        """The digests of the tracked extras that counted (`track=`), by name."""
+        record = self._executed()
+        return {} if isinstance(record, CallBegin) else {n: d.hex() for n, d in record.salt}
+
+    @property
     def accepted(self) -> bool:
         """Whether this hit stood by the memo of another code version, which had been accepted."""
         record = self._record()
@@ -382,7 +394,7 @@ class Call:
 
     def _function(self) -> tuple[str, str]:
         """Name and source of the task's function."""
-        code = self._store.code(self._executed().code)
+        code = self.code
         parts = () if code is None else code.parts
         found = ((name, text) for kind, name, _, text in parts if kind == "function")
         return next(found, ("", ""))

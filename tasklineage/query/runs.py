@@ -22,6 +22,7 @@ from tasklineage.query.verifications import Verification, verifications_of
 from tasklineage.storage.records import RUNNING, Ref, RunBegin, RunEnd, RunEnvironment, RunTags
 
 if TYPE_CHECKING:
+    from tasklineage.query.diff import Diff
     from tasklineage.query.lineage import Lineage
     from tasklineage.storage.catalog import CallRow, RunRow
     from tasklineage.storage.store import Store
@@ -287,6 +288,12 @@ class Run:
         from tasklineage.query.run_graph import graph  # a run has a graph, a graph is of a run
 
         return graph(self, limit)
+
+    def diff(self, other: Run | str) -> Diff:
+        """What differs between this run and another one, or that of an id: see `tl.diff`."""
+        from tasklineage.query.diff import diff  # a run has differences, these are of runs
+
+        return diff(self, other)
 
     __iter__ = None  # `run["task"]` does not make a run iterable; `run.calls` is
 

@@ -88,7 +88,7 @@ def tag(
     {'rate': 0.1}
     """
     name = ref_names.checked(name)
-    item = _item(x, store)
+    item = item_of(x, store)
     opened = item.store
     check = None if expected is ANYTHING else _check(name, expected, opened)
     moved = opened.refs.move(name, _target(item, x), message=message, check=check)
@@ -212,10 +212,10 @@ def load(x: Any, /, *, store: Any = None) -> Any:
     >>> load("eight")
     8
     """
-    return value_of(_item(x, store))
+    return value_of(item_of(x, store))
 
 
-def _item(x: Any, store: Any) -> Item:
+def item_of(x: Any, store: Any) -> Item:
     """The run, call or artifact that `x` stands for, of the store that is meant."""
     if isinstance(x, RefVersion):
         x = x.target
@@ -304,7 +304,7 @@ def _expected(expected: Any, store: Store) -> tuple[Any, ...]:
         return _state(None)[1:]
     if isinstance(expected, RefVersion):
         return (expected.number,)
-    return _identity(_item(expected, store))
+    return _identity(item_of(expected, store))
 
 
 def _state(newest: Version | None) -> tuple[int, str, bytes]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import sys
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from tasklineage.errors import TasklineageError
 from tasklineage.key.digest import Unresolved, column_digests, digest
@@ -17,6 +17,7 @@ from tasklineage.query.causes import Cause
 from tasklineage.query.render import one_line
 from tasklineage.storage.codecs.base import Undecodable
 from tasklineage.storage.codecs.outline import Outline
+from tasklineage.storage.codecs.plain import PLAIN
 from tasklineage.storage.codecs.tables import Table, table_of
 from tasklineage.storage.records import Argument, Ref
 from tasklineage.storage.store import Store, open_store
@@ -27,26 +28,38 @@ _MOST_LINES = 40
 _DEEPEST = 20
 _MOST_ROWS = 300_000
 _SHOWN = 60
-_ABSENT = object()
+ABSENT: Any = object()
+"""Stands for a value that cannot be read."""
+
+
+class Side(NamedTuple):
+    """One of two values: where it was recorded, and what is known of it."""
+
+    store: Store
+    ref: Ref
+    outline: Outline | None = None
 
 
 def argument_cause(store: Store, name: str, old: Argument | None, new: Argument | None) -> Cause:
     """How an argument differs; None stands for a parameter that was not there."""
-    before, after = _ref(old), _ref(new)
-    was, now = _preview(before), _preview(after)
-    if old is None or new is None or before is None or after is None:
-        text = (
-            f"argument {name} is new: {now}" if old is None else f"argument {name} is gone: {was}"
-        )
-        return Cause("argument", name, was, now, "", text)
-    lines = list(_lines(store, before, after, old.outline, new.outline))
+    return value_cause("argument", name, _side(store, old), _side(store, new))
+
+
+def value_cause(kind: str, name: str, old: Side | None, new: Side | None) -> Cause:
+    """How a value differs; None stands for one that is not there."""
+    what = f"{kind} {name}".rstrip()
+    was, now = _preview(old), _preview(new)
+    if old is None or new is None:
+        text = f"{what} is new: {now}" if old is None else f"{what} is gone: {was}"
+        return Cause(kind, name, was, now, "", text)
+    lines = list(_lines(old, new))
     if len(lines) > _MOST_LINES:
         lines = [*lines[:_MOST_LINES], f"… {len(lines) - _MOST_LINES} more lines"]
     if was != now and max(len(was), len(now)) <= _SHOWN:
         text = f"{was} is now {now}"
     else:
-        text = lines[0] if len(lines) == 1 else _summary(before, after, lines)
-    return Cause("argument", name, was, now, "\n".join(lines), f"argument {name}: {text}")
+        text = lines[0] if len(lines) == 1 else _summary(old.ref, new.ref, lines)
+    return Cause(kind, name, was, now, "\n".join(lines), f"{what}: {text}")
 
 
 def _summary(before: Ref, after: Ref, lines: list[str]) -> str:
@@ -55,39 +68,43 @@ def _summary(before: Ref, after: Ref, lines: list[str]) -> str:
     return f"{len(lines)} differences" if lines else f"another {after.type}"
 
 
-def _ref(argument: Argument | None) -> Ref | None:
-    return None if argument is None else Ref(*argument.ref)
+def _side(store: Store, argument: Argument | None) -> Side | None:
+    return None if argument is None else Side(store, Ref(*argument.ref), argument.outline)
 
 
-def _preview(ref: Ref | None) -> str:
-    return "" if ref is None else one_line(ref.preview, 200)
+def _preview(side: Side | None) -> str:
+    return "" if side is None else one_line(side.ref.preview, 200)
 
 
-def _lines(
-    store: Store, before: Ref, after: Ref, was: Outline | None, now: Outline | None
-) -> Iterator[str]:
-    old, new = _value(store, before), _value(store, after)
-    if old is not _ABSENT and new is not _ABSENT:
+def _lines(before: Side, after: Side) -> Iterator[str]:
+    old, new = readable(before), readable(after)
+    if old is not ABSENT and new is not ABSENT:
         yield from value_lines(old, new)
         return
-    was = was or store.catalog.outline(before.digest) or _outline(old)
-    now = now or store.catalog.outline(after.digest) or _outline(new)
-    found = list(_outline_lines(was, now))
-    if before.type != after.type:
-        found.insert(0, f"type {before.type} is now {after.type}")
-    yield from found or [f"digest {before.digest.hex()} is now {after.digest.hex()}"]
+    found = list(_outline_lines(outlined(before, old), outlined(after, new)))
+    if before.ref.type != after.ref.type:
+        found.insert(0, f"type {before.ref.type} is now {after.ref.type}")
+    yield from found or [f"digest {before.ref.digest.hex()} is now {after.ref.digest.hex()}"]
 
 
-def _value(store: Store, ref: Ref) -> Any:
-    """The value, if it can be read without running anybody's code."""
+def readable(side: Side) -> Any:
+    """The value, if it can be read without running anybody's code; else `ABSENT`."""
+    store, ref = side.store, side.ref
     if ref.nbytes > _LARGEST:
-        return _ABSENT
+        return ABSENT
     try:
+        if ref.codec == PLAIN:  # has no way to run any
+            return store.get(ref)
         reader = open_store(store.url, allow_pickle=False, read_only=True, create=False)
         stored = ref if ref.is_stored else _stored(store, ref)
-        return _ABSENT if stored is None else reader.get(stored)
+        return ABSENT if stored is None else reader.get(stored)
     except (TasklineageError, Undecodable, ImportError):
-        return _ABSENT
+        return ABSENT
+
+
+def outlined(side: Side, value: Any) -> Outline:
+    """What is known of a value that was recorded without it, else what the value itself says."""
+    return side.outline or side.store.catalog.outline(side.ref.digest) or _outline(value)
 
 
 def _stored(store: Store, ref: Ref) -> Ref | None:
@@ -98,7 +115,7 @@ def _stored(store: Store, ref: Ref) -> Ref | None:
 def _outline(value: Any) -> Outline:
     from tasklineage.storage.codecs.outline import outline
 
-    return {} if value is _ABSENT else outline(value)
+    return {} if value is ABSENT else outline(value)
 
 
 # Of values.
@@ -124,8 +141,8 @@ def value_lines(old: Any, new: Any, path: str = "", depth: int = 0) -> Iterator[
         yield from _container_lines(old, new, path, depth)
     elif depth < _DEEPEST and type(old) is type(new) and type(old) in (set, frozenset):
         yield from _set_lines(old, new, where)
-    elif not _is_same(old, new):
-        yield f"{where}{_shown(old)} is now {_shown(new)}"
+    elif not is_same(old, new):
+        yield f"{where}{shown(old)} is now {shown(new)}"
 
 
 def _container_lines(old: Any, new: Any, path: str, depth: int) -> Iterator[str]:
@@ -140,19 +157,19 @@ def _container_lines(old: Any, new: Any, path: str, depth: int) -> Iterator[str]
         if len(old) != len(new):
             yield f"{path or 'the ' + type(old).__name__}: length {len(old)} is now {len(new)}"
     for key in common:
-        if not _is_same(was[key], now[key]):
+        if not is_same(was[key], now[key]):
             yield from value_lines(was[key], now[key], f"{path}[{key!r}]", depth + 1)
     for key in now:
         if key not in was:
-            yield f"{path}[{key!r}] is new: {_shown(now[key])}"
+            yield f"{path}[{key!r}] is new: {shown(now[key])}"
     for key in was:
         if key not in now:
-            yield f"{path}[{key!r}] is gone: {_shown(was[key])}"
+            yield f"{path}[{key!r}] is gone: {shown(was[key])}"
 
 
 def _set_lines(old: Any, new: Any, where: str) -> Iterator[str]:
     for sign, some in (("is new", new - old), ("is gone", old - new)):
-        for item in sorted(map(_shown, some)):
+        for item in sorted(map(shown, some)):
             yield f"{where}{item} {sign}"
 
 
@@ -230,14 +247,16 @@ def _is_array(value: Any) -> bool:
     return numpy is not None and isinstance(value, numpy.ndarray)
 
 
-def _is_same(old: Any, new: Any) -> bool:
+def is_same(old: Any, new: Any) -> bool:
+    """Whether two values have one digest."""
     try:
         return digest(old) == digest(new)
     except (TasklineageError, Unresolved):
         return False
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
+    """A value in a few words."""
     from tasklineage.storage.codecs.describe import preview
 
     return one_line(preview(value), _SHOWN)

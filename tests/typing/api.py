@@ -212,6 +212,13 @@ assert_type(tl.latest("churn", status="done"), tl.Run | None)
 assert_type(tl.get("01"), tl.Run | tl.Call | tl.Artifact)
 
 
+def what_differs(one: tl.Run, other: tl.Run, model: Model) -> None:
+    assert_type(one.diff(other), tl.Diff)
+    assert_type(tl.diff(model, "model/prod", store="other"), tl.Diff)
+    assert_type(tl.diff(one, other).changed[0].text, str)
+    assert_type(bool(tl.diff(one, other)), bool)
+
+
 def names_that_move(model: Model, call: tl.Call) -> None:
     assert_type(tl.tag(model, "model/prod", message="why"), RefVersion)
     tl.tag(call, "best", expected=None)
