@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from tasklineage.executors.inline import Inline
     from tasklineage.executors.threads import Threads
     from tasklineage.key.files import Dir, File
+    from tasklineage.key.secrets import Secret
     from tasklineage.query.artifacts import Artifact
     from tasklineage.query.calls import Call
     from tasklineage.query.diff import Diff, diff
@@ -92,6 +93,7 @@ __all__ = [
     "RefMoved",
     "Retry",
     "Run",
+    "Secret",
     "Store",
     "StoreBusy",
     "StoreError",
@@ -157,6 +159,7 @@ _LAZY = {
     "Plan": "tasklineage.query.plans",
     "Retry": "tasklineage.core.policy",
     "Run": "tasklineage.query.runs",
+    "Secret": "tasklineage.key.secrets",
     "Threads": "tasklineage.executors.threads",
     "amap": "tasklineage.core.combinators",
     "calls": "tasklineage.query.find",

@@ -21,6 +21,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from uuid import UUID
 
 from tasklineage.key.files import Dir, File
+from tasklineage.key.secrets import Secret
 
 _TRUE = frozenset({"1", "true", "yes", "on", "t", "y"})
 _FALSE = frozenset({"0", "false", "no", "off", "f", "n"})
@@ -115,6 +116,8 @@ def _bare(kind: Any) -> Any:
     """`kind` without `Annotated`, and with the names of older and newer spellings made one."""
     while get_origin(kind) is Annotated:
         kind = get_args(kind)[0]
+    if get_origin(kind) is Secret:
+        return Secret
     if isinstance(kind, typing.NewType):
         return _bare(kind.__supertype__)
     return None if kind is type(None) else kind
@@ -170,6 +173,7 @@ _READERS: Mapping[type, Callable[[str], Any]] = {
     date: date.fromisoformat,
     Decimal: Decimal,
     UUID: UUID,
+    Secret: Secret,
 }
 
 

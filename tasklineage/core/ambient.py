@@ -15,6 +15,7 @@ from tasklineage.core.frame import Frame, current
 from tasklineage.core.program import is_interactive, program_name
 from tasklineage.core.run import RunState
 from tasklineage.core.sampling import verification
+from tasklineage.key.hidden import Hidden
 from tasklineage.storage.store import open_store
 
 if TYPE_CHECKING:
@@ -140,5 +141,13 @@ def _after_fork() -> None:
         _Ambient.run.frame.pending.clear()
 
 
+def _secret_key() -> bytes:
+    """That of the store in which calls made now are recorded."""
+    frame = current.get() or _ambient_frame()
+    store = None if frame is None else frame.store
+    return (open_store(None) if store is None else store).secret_key
+
+
+Hidden.key = _secret_key
 atexit.register(_at_exit)
 os.register_at_fork(after_in_child=_after_fork)

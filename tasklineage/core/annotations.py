@@ -1,4 +1,4 @@
-"""Paths that become Files because an annotation says so: `data: tl.File`, `-> tl.Dir`.
+"""Values that become Files or Secrets because an annotation says so: `data: tl.File`, `-> tl.Dir`.
 
 The annotations are looked at once for each code version of a task, when its first key is made: the
 names in them are bound by then. A task without such an annotation pays nothing.
@@ -15,9 +15,10 @@ from typing import Annotated, Any, NamedTuple, Union, get_args, get_origin
 
 from tasklineage.core.keyed import Key
 from tasklineage.key.files import Dir, File, Value
+from tasklineage.key.secrets import Secret
 
 Convert = Callable[[Any], Any]
-_OURS: dict[str, Any] = {"File": File, "Dir": Dir, "Key": Key}
+_OURS: dict[str, Any] = {"File": File, "Dir": Dir, "Key": Key, "Secret": Secret}
 _CONTAINERS = (list, tuple, set, frozenset)
 _ALONE = (
     inspect.Parameter.POSITIONAL_ONLY,
@@ -125,6 +126,8 @@ def _conversion(hint: Any) -> Convert | None:
     origin, inner = get_origin(hint), get_args(hint)
     if hint is File or hint is Dir:
         return lambda value: hint(value) if _is_path(value) else value
+    if hint is Secret or origin is Secret:
+        return _secret
     if origin is Annotated:
         return _conversion(inner[0])
     if origin is Union or origin is types.UnionType:
@@ -150,6 +153,8 @@ def _of_union(members: tuple[Any, ...]) -> Convert | None:
         if kinds and _is_path(value) and not isinstance(value, plain):
             is_folder = Dir in kinds and (File not in kinds or os.path.isdir(value))
             return (Dir if is_folder else File)(value)
+        if isinstance(value, plain):
+            return value
         for other in others:
             value = other(value)
         return value
@@ -194,6 +199,11 @@ def _of_mapping(item: Any) -> Convert | None:
 
 def _same(value: Any) -> Any:
     return value
+
+
+def _secret(value: Any) -> Any:
+    """What is passed where a Secret is expected, as one; there may be None in its place."""
+    return value if value is None or isinstance(value, Secret) else Secret(value)
 
 
 def _is_path(value: Any) -> bool:

@@ -13,6 +13,7 @@ from tasklineage.core.frame import Frame, current
 from tasklineage.core.loops import in_thread
 from tasklineage.errors import StoreError, UnhashableArgument, UnstorableResult
 from tasklineage.key.digest import Unresolved, digest
+from tasklineage.key.hidden import Hidden
 from tasklineage.key.pins import State, meeting
 from tasklineage.storage.codecs.describe import type_name
 from tasklineage.storage.codecs.outline import outline
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 E = TypeVar("E", bound=BaseException)
 
+_SECRET = "tasklineage.Secret"
 _OUTLINES = 3
 """Calls of one run that outline the same value: some may fail to write their record."""
 _WITHOUT_PICTURES = frozenset({"plain", "numpy", "tree", "pickle", "file"})
@@ -62,7 +64,7 @@ class Body:
         else:
             run.append_all((aliases.record_of(this.task, this.code), begin))
         # Before the body can change them: what is recorded has the digest it was given.
-        self.arguments = _arguments(this)
+        self.arguments = _hidden_arguments(this) if Hidden.in_use else _arguments(this)
 
     def enter(self) -> None:
         """Begin an attempt: the frame is current, what is printed is captured."""
@@ -302,6 +304,12 @@ def _arguments(this: Call) -> tuple[Argument, ...]:
     return arguments
 
 
+def _hidden_arguments(this: Call) -> tuple[Argument, ...]:
+    from tasklineage.core import hiding  # something is secret
+
+    return hiding.arguments(this, _arguments)
+
+
 def described_arguments(this: Call) -> tuple[Argument, ...]:
     """The bound arguments as they would be recorded; nothing is stored."""
     return _outlined(this, _as_given(this, keep=False))
@@ -346,7 +354,8 @@ def _described(this: Call, index: int, *, keep: bool) -> Ref:
 
 
 def _not_stored(value: Any) -> Ref:
-    return Ref(b"", type_name(type(value)), preview="not stored")
+    name = type_name(type(value))
+    return Ref(b"", name, preview=repr(value) if name == _SECRET else "not stored")
 
 
 def _mutated(this: Call, took: float) -> tuple[str, ...]:
@@ -367,6 +376,10 @@ def retry_delay(retries: Retry | None, error: BaseException, attempt: int) -> fl
 
 
 def _text(store: Any, text: str) -> Any:
+    if Hidden.in_use:
+        from tasklineage.key.redaction import redact
+
+        text = redact(text)
     return store.put(text, digest(text)) if text else None
 
 

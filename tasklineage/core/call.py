@@ -18,6 +18,7 @@ from tasklineage.key.code_version import CodeVersion, changed_data
 from tasklineage.key.digest import SCHEME, Unresolved, digest, is_immutable
 from tasklineage.key.digest_tokens import SIMPLE
 from tasklineage.key.guards import epoch
+from tasklineage.key.hidden import Hidden
 from tasklineage.storage.records import DONE, Condition, Edge, Ref
 
 if TYPE_CHECKING:
@@ -189,11 +190,11 @@ def plain_value(task: Task[Any, Any], args: tuple[Any, ...], kwargs: dict[str, A
 
 
 def files_of(function: Callable[..., Any]) -> Files | None:
-    """What the annotations of a function say of Files; nothing is loaded where they cannot."""
+    """What the annotations say of Files and Secrets; nothing is loaded where they cannot."""
     hints = getattr(function, "__annotations__", {}).values()
     texts = [hint for hint in hints if isinstance(hint, str)]
-    is_loaded = "tasklineage.key.files" in sys.modules
-    if not is_loaded and not any("File" in text or "Dir" in text for text in texts):
+    is_loaded = any(f"tasklineage.key.{name}" in sys.modules for name in ("files", "secrets"))
+    if not is_loaded and not any(word in t for t in texts for word in ("File", "Dir", "Secret")):
         return None
     from tasklineage.core import annotations
 
@@ -248,6 +249,8 @@ class Call:
         self.digests = plan.digests(self.bound, () if first is None else first.shared.digests)
         self.salt = extras.current(task.track) if task.track else ()
         self.key = plan.key(self.digests, self.salt)
+        if Hidden.in_use:
+            self.key = _hidden_key(self, self.key)
         self.shared: Shared = _NOT_SHARED if first is None else first.shared
         self.is_checked = True
         """Whether every argument that counts was looked at again after the execution."""
@@ -260,7 +263,8 @@ class Call:
 
     def key_under(self, code: bytes) -> bytes:
         """What the key would be if that were the code version of the task."""
-        return self.plan.key(self.digests, self.salt, code)
+        key = self.plan.key(self.digests, self.salt, code)
+        return _hidden_key(self, key) if Hidden.in_use else key
 
     def changed_arguments(self, took: float) -> list[str]:
         """The parameters whose arguments the body, in `took` seconds, has changed in place.
@@ -296,6 +300,12 @@ class Call:
     def changed_globals(self) -> tuple[str, ...]:
         """The globals that the code reads and that have changed since the key was made."""
         return changed_data(self.code)
+
+
+def _hidden_key(this: Call, key: bytes) -> bytes:
+    from tasklineage.core import hiding  # something is secret
+
+    return hiding.key_of(this, key)
 
 
 def recorded_call(store: Store | None, call_id: bytes, error: BaseException | None) -> RecordedCall:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from tasklineage.key.digest import digest
+from tasklineage.key.hidden import Hidden
 from tasklineage.storage.records import RunEnvironment
 
 if TYPE_CHECKING:
@@ -40,7 +41,12 @@ def record_environment(run: bytes, store: Store) -> None:
         It could not be written.
     """
     found, changes = _Process.environment(), _Process.changes()
-    diff = store.put_object(changes.diff, digest(changes.diff)) if changes.diff else None
+    text = changes.diff
+    if Hidden.in_use:
+        from tasklineage.key.redaction import redact
+
+        text = redact(text)
+    diff = store.put_object(text, digest(text)) if text else None
     store.append(
         RunEnvironment(
             run,

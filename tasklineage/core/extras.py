@@ -8,6 +8,7 @@ from typing import Any
 
 from tasklineage.key.code_version import TaskLike, code_version
 from tasklineage.key.digest import digest
+from tasklineage.key.hidden import Hidden
 from tasklineage.storage.records import Condition
 
 
@@ -48,13 +49,24 @@ def _code_digest(thing: Any) -> bytes:
 
 def _text_digest(kind: str, name: str) -> bytes:
     if kind == "env":
-        return digest(os.environ.get(name))
+        return _hidden_digest(os.environ.get(name))
     import importlib.metadata  # slow to import, rarely needed
 
     try:
         return digest(importlib.metadata.version(name))
     except importlib.metadata.PackageNotFoundError:
         return digest(None)
+
+
+def _hidden_digest(text: str | None) -> bytes:
+    """The digest of a text; of one that is secret, one that nobody can guess it by."""
+    if Hidden.in_use:
+        from tasklineage.key.redaction import holds_text
+        from tasklineage.key.secrets import keyed
+
+        if holds_text(text):
+            return keyed(digest(text))
+    return digest(text)
 
 
 def _name(thing: Any) -> str:

@@ -10,6 +10,13 @@ from typing import Any
 _NOTEBOOK_FILES = ("__vsc_ipynb_file__", "__session__")
 """Where front ends tell a kernel which file is open: VS Code, and Jupyter servers."""
 
+_HIDDEN = "***"
+_OF_SECRETS = frozenset(
+    {"secret", "password", "passwd", "passphrase", "token", "apikey", "secretkey", "privatekey",
+     "accesskey", "credential", "credentials"}
+)  # fmt: skip
+"""Words in the names of options whose values are not recorded."""
+
 
 def program_name() -> str:
     """The name of the script, module or notebook that this process runs."""
@@ -24,6 +31,27 @@ def program_name() -> str:
     if file:
         return Path(file).stem
     return "interactive" if hasattr(sys, "ps1") else "python"
+
+
+def command_line() -> tuple[str, ...]:
+    """`sys.argv`, without the values of options whose names speak of a secret: `--token`."""
+    shown: list[str] = []
+    is_next = False
+    for argument in sys.argv:
+        option, mark, value = argument.partition("=")
+        speaks = option.startswith("-") and not _OF_SECRETS.isdisjoint(_words(option))
+        if speaks and mark and value:
+            shown.append(f"{option}={_HIDDEN}")
+        else:
+            shown.append(_HIDDEN if is_next and not argument.startswith("-") else argument)
+        is_next = speaks and not mark
+    return tuple(shown)
+
+
+def _words(option: str) -> set[str]:
+    """The words of an option, and its last two as one: `api-key` is `apikey`."""
+    words = option.lower().replace("_", "-").strip("-").split("-")
+    return {*words, "".join(words[-2:])}
 
 
 def working_folder() -> str:

@@ -21,6 +21,7 @@ from tasklineage.errors import UnreadableFile, UntrackedRead
 from tasklineage.key.data_files import is_loaded
 from tasklineage.key.file_contents import StatKey, content_of, key_of
 from tasklineage.key.files import Dir, File, value_digest, values_in
+from tasklineage.key.hidden import Hidden
 from tasklineage.key.pins import State
 from tasklineage.storage.records import Condition
 
@@ -131,6 +132,11 @@ def _condition(path: str, access: Access, accesses: Accesses) -> Condition | str
         if access.is_database:
             return None
         return f"{name} was changed while it ran"
+    if Hidden.in_use:
+        from tasklineage.core.hiding import holds_secret
+
+        if holds_secret(path):
+            return None
     try:
         digest = value_digest(File, content_of(path).hash)
         return Condition(READ, name, digest, _packed(_FILE, path, access.is_relative))

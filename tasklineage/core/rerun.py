@@ -25,6 +25,7 @@ from tasklineage.core.failure import without_our_frames
 from tasklineage.core.loops import run_coroutine
 from tasklineage.core.task import Task
 from tasklineage.errors import MissingObject, NotFound
+from tasklineage.key.secrets import Secret
 from tasklineage.query.calls import Call
 from tasklineage.query.runs import Run
 from tasklineage.storage.codecs import Undecodable
@@ -266,7 +267,10 @@ def _arguments(
 def _recorded(recorded: Mapping[str, Any], name: str) -> Any:
     """The value of an argument, with what to do where there is none."""
     try:
-        return recorded[name]
+        value = recorded[name]
+        if isinstance(value, Secret) and not value.is_known:
+            raise MissingObject(f"{name}: the value of {value!r} is not stored")
+        return value
     except MissingObject as error:
         raise MissingObject(
             f"{error.message}. Or give a value: rerun({name}=...)", **error.data

@@ -15,12 +15,13 @@ from tasklineage import config
 from tasklineage.core.failure import described
 from tasklineage.core.frame import Frame, current
 from tasklineage.core.origins import Origins
-from tasklineage.core.program import git_commit, program_name, working_folder
+from tasklineage.core.program import command_line, git_commit, program_name, working_folder
 from tasklineage.core.sampling import checked_share, verification
 from tasklineage.core.surroundings import Surroundings
 from tasklineage.errors import ConfigError, StoreError, UnhashableArgument
 from tasklineage.key.digest import digest
 from tasklineage.key.guards import renew_epoch
+from tasklineage.key.hidden import Hidden
 from tasklineage.key.tasklike import TaskLike
 from tasklineage.query.slot import Slot
 from tasklineage.storage.records import Ref, RunBegin, RunEnd, Verified, new_id
@@ -116,8 +117,8 @@ class RunState:
                 config.user(),
                 os.uname().nodename,
                 self._pid,
-                tuple(sys.argv),
-                tuple((k, self._described(v)) for k, v in (params or {}).items()),
+                command_line(),
+                tuple((k, self._described(k, v)) for k, v in (params or {}).items()),
                 tuple(tags),
                 time.time(),
                 str(getattr(self.executor_spec, "name", self.executor_spec or "")),
@@ -223,8 +224,12 @@ class RunState:
 
         return open_run(self.store, self.id)
 
-    def _described(self, value: Any) -> Ref:
+    def _described(self, name: str, value: Any) -> Ref:
         try:
+            if Hidden.in_use:
+                from tasklineage.core.hiding import described as hidden
+
+                return hidden(self.store, value, digest(value), name)
             return self.store.describe(value, digest(value), keep=True)
         except UnhashableArgument:
             return Ref(b"", type(value).__qualname__, preview=type(value).__qualname__)

@@ -15,6 +15,7 @@ from xxhash import xxh3_128_digest
 
 from tasklineage.errors import UnhashableArgument
 from tasklineage.key.digest import Unresolved, digest
+from tasklineage.key.hidden import Hidden
 from tasklineage.key.nodes import Leaf, Node
 from tasklineage.key.previews import preview
 from tasklineage.key.source import Sources
@@ -47,11 +48,11 @@ def parts_of(nodes: Sequence[Node], owns: Mapping[int, bytes]) -> tuple[Part, ..
     for n, node in enumerate(nodes):
         if node.name:
             own = _own(node, owns.get(n, node.own), by_thing)
+            own = _hidden(own, node.thing) if node.kind == "value" else own
             found[Part(node.kind, titles[n], own, _text(nodes, node, sources))] = None
         for label, leaf in _leaves(node):
-            found[
-                Part(leaf.kind, _leaf_name(label, leaf), leaf.digest, _leaf_text(label, leaf))
-            ] = None
+            own = _hidden(leaf.digest, leaf.content) if leaf.kind == "value" else leaf.digest
+            found[Part(leaf.kind, _leaf_name(label, leaf), own, _leaf_text(label, leaf))] = None
     for title, node in zip(titles, nodes, strict=True):
         if node.edges:
             text = _names(node, titles, nodes)
@@ -88,6 +89,15 @@ def _own(node: Node, own: bytes, titles: Mapping[int, str]) -> bytes:
         return digest(node.thing, node.name, token)
     except (UnhashableArgument, Unresolved):  # it has changed meanwhile
         return own
+
+
+def _hidden(own: bytes, value: Any) -> bytes:
+    """The digest of a value; of one with the text of a Secret in it nothing, for one may guess."""
+    if not Hidden.in_use:
+        return own
+    from tasklineage.key.redaction import holds_text
+
+    return b"" if holds_text(value) else own
 
 
 def _leaves(node: Node) -> Iterator[tuple[str, Leaf]]:

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 import xxhash
 
 from tasklineage.errors import CorruptObject, MissingObject, StoreError, StoreReadOnly
+from tasklineage.key.hidden import Hidden
 from tasklineage.storage.flushing import flush, flush_paths
 from tasklineage.storage.modes import make_folder
 from tasklineage.storage.object_layout import (
@@ -113,6 +114,8 @@ class Objects:
         ------
         StoreError
             It could not be written; `errno` says why. Nothing of it is left behind.
+        UnstorableResult
+            The text of a Secret is in it.
 
         Notes
         -----
@@ -417,13 +420,22 @@ def _unreadable(path: str, error: OSError) -> StoreError:
 def _write(descriptor: int, pieces: Iterable[Any], size: int) -> bytes:
     """xxh3-128 of what was written."""
     hasher, written = xxhash.xxh3_128(), 0
-    for block in in_blocks(pieces):
+    for block in _checked(in_blocks(pieces)):
         hasher.update(block)
         _write_all(descriptor, block)
         written += len(block)
     if written != size:
         raise ValueError(f"the buffers of an object have {written - size:+} bytes of what they say")
     return hasher.digest()
+
+
+def _checked(blocks: Iterable[Any]) -> Iterable[Any]:
+    """The same blocks; `UnstorableResult` before one that a secret is in is written."""
+    if not Hidden.in_use:
+        return blocks
+    from tasklineage.key.redaction import checked
+
+    return checked(blocks)
 
 
 def _write_all(descriptor: int, block: Any) -> None:

@@ -32,6 +32,7 @@ from tasklineage.errors import (
     UnreadableFile,
     UnstorableResult,
 )
+from tasklineage.key.hidden import Hidden
 from tasklineage.key.pins import State
 from tasklineage.storage import forks
 from tasklineage.storage import format as layout
@@ -135,6 +136,8 @@ class Store:
         if self.read_only:
             self._warn_read_only()
         elif records:
+            if Hidden.in_use:
+                records = tuple(map(_without_secrets, records))
             locations = self.journal.append(records)
             for record, location in zip(records, locations, strict=True):
                 if type(record) in _INDEXED:
@@ -146,6 +149,8 @@ class Store:
         if self.read_only:
             self._warn_read_only()
             return
+        if Hidden.in_use:
+            record = _without_secrets(record)
         location = self._write_one(record)
         if type(record) in _INDEXED:
             self._note(record, location)
@@ -351,6 +356,19 @@ class Store:
         """Whether everything is there that `get` needs. Bytes are not verified."""
         return self._values.has(ref)
 
+    @functools.cached_property
+    def secret_key(self) -> bytes:
+        """What digests of Secrets that count are made with. It is in no record and no object.
+
+        Raises
+        ------
+        StoreError
+            It can be neither read nor made.
+        """
+        from tasklineage.storage.secret_key import secret_key
+
+        return secret_key(self.path, read_only=self.read_only)
+
     # Code versions.
 
     def has_code(self, digest: bytes) -> bool:
@@ -458,6 +476,12 @@ class Store:
                 f"the store at {self.url} cannot be written: what is executed is not recorded",
                 stacklevel=3,
             )
+
+
+def _without_secrets(record: Any) -> Any:
+    from tasklineage.storage.hiding import without_secrets  # something is secret
+
+    return without_secrets(record)
 
 
 def _file_hashes(path: Path) -> Memory:

@@ -14,6 +14,7 @@ from tasklineage.errors import (
 )
 from tasklineage.key.digest import Unresolved, is_immutable
 from tasklineage.key.digest import digest as digest_of
+from tasklineage.key.hidden import Hidden
 from tasklineage.key.pins import State, keeping, reading
 from tasklineage.storage.codecs import (
     LIMIT,
@@ -103,6 +104,8 @@ class Values:
             ref = encode(value, digest, putting.put, known=putting.known)
         except _Known as found:
             return found.ref
+        if Hidden.in_use:
+            _check_inline(ref)
         if ref.oid is not None:
             self.note(ref)
             self._suspect.discard(digest)
@@ -162,6 +165,8 @@ class Values:
             return self.describe(value, digest)
         with keeping(keeper):
             ref = encode(value, digest, self.write, known=self._known_without_place)
+        if Hidden.in_use:
+            _check_inline(ref)
         for content in keeper.stored():
             self.note(content)
         return ref
@@ -349,6 +354,12 @@ class Values:
             return os.stat(self._objects.path(ref.oid)).st_size >= ref.nbytes
         except OSError:
             return False
+
+
+def _check_inline(ref: Ref) -> None:
+    from tasklineage.storage.hiding import check_inline  # something is secret
+
+    check_inline(ref)
 
 
 def _has_files(value: Any) -> bool:

@@ -186,6 +186,20 @@ path: os.PathLike[str] = converted
 Path(tl.Dir("data"))
 
 
+# Secrets.
+
+
+@task
+def log_in(user: str, token: tl.Secret[str]) -> int:
+    assert_type(token.value, str)
+    return 1
+
+
+assert_type(log_in("ann", tl.Secret("x", "api", counts=True)), int)
+assert_type(tl.Secret(b"x"), tl.Secret[bytes])
+assert_type(tl.Secret(b"x").name, str)
+
+
 # Runs and queries.
 
 with tl.run("churn", executor="threads", params={"lr": 0.1}, tags=("exp",)) as run:

@@ -15,7 +15,14 @@ from collections.abc import Callable, Iterator
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any
 
-from tasklineage.storage.codecs import array_subclasses, attached, exceptions, images, torch_tensors
+from tasklineage.storage.codecs import (
+    array_subclasses,
+    attached,
+    exceptions,
+    images,
+    secret,
+    torch_tensors,
+)
 from tasklineage.storage.codecs.base import Codec, Encoded
 from tasklineage.storage.object_layout import Buffer, Chunked
 
@@ -59,7 +66,7 @@ class PickleCodec(Codec):
     def _pickler(self, stream: Any, callback: Callable[[Any], Any]) -> Any:
         own = {
             **torch_tensors.reducers(), **images.reducers(), **array_subclasses.reducers(),
-            **attached.reducers(),
+            **attached.reducers(), **secret.reducers(),
         }  # fmt: skip
         if self.name == PICKLE:
             pickler: Any = _exact_pickler()(stream, protocol=5, buffer_callback=callback)

@@ -15,6 +15,7 @@ from tasklineage.storage.codecs.images import ImageCodec
 from tasklineage.storage.codecs.jax_arrays import JaxCodec
 from tasklineage.storage.codecs.pickled import CLOUDPICKLE, PICKLE, PickleCodec
 from tasklineage.storage.codecs.plain import PlainCodec
+from tasklineage.storage.codecs.secret import SecretCodec
 from tasklineage.storage.codecs.sparse import SparseCodec
 from tasklineage.storage.codecs.text import BytearrayCodec, BytesCodec, TextCodec
 from tasklineage.storage.codecs.torch_tensors import TorchCodec
@@ -27,7 +28,7 @@ PICKLERS = (PickleCodec(PICKLE), PickleCodec(CLOUDPICKLE))
 
 _LEAVES: tuple[Codec, ...] = (
     ArrayCodec(), TextCodec(), BytesCodec(), BytearrayCodec(), FileCodec(), DirCodec(),
-    TorchCodec(), JaxCodec(), SparseCodec(), ImageCodec(), FigureCodec(),
+    SecretCodec(), TorchCodec(), JaxCodec(), SparseCodec(), ImageCodec(), FigureCodec(),
 )  # fmt: skip
 _BUILT_IN: dict[str, Codec] = {codec.name: codec for codec in (*_LEAVES, PlainCodec(), *PICKLERS)}
 _LIBRARIES: dict[str, str] = {
