@@ -39,7 +39,6 @@ from tasklineage.errors import (
     WorkerLost,
 )
 from tasklineage.key.digest import register_digest
-from tasklineage.storage.store import Store, open_store
 
 if TYPE_CHECKING:
     from tasklineage.cli.params import cli
@@ -64,6 +63,7 @@ if TYPE_CHECKING:
     from tasklineage.query.runs import Run
     from tasklineage.query.tagging import load, reflog, refs, tag, untag
     from tasklineage.query.why import Why, why
+    from tasklineage.storage.store import Store, open_store
 
 __version__ = "0.1.0.dev0"
 
@@ -160,6 +160,7 @@ _LAZY = {
     "Retry": "tasklineage.core.policy",
     "Run": "tasklineage.query.runs",
     "Secret": "tasklineage.key.secrets",
+    "Store": "tasklineage.storage.store",
     "Threads": "tasklineage.executors.threads",
     "amap": "tasklineage.core.combinators",
     "calls": "tasklineage.query.find",
@@ -173,6 +174,7 @@ _LAZY = {
     "map": "tasklineage.core.combinators",
     "merge": "tasklineage.core.combinators",
     "namespace": "tasklineage.query.find",
+    "open_store": "tasklineage.storage.store",
     "plan": "tasklineage.core.planning",
     "reflog": "tasklineage.query.tagging",
     "refs": "tasklineage.query.tagging",

@@ -17,7 +17,6 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tasklineage.key.code_version import CodeVersion, TaskLike, code_version, modular, portable
-from tasklineage.storage.kin import MODULAR, PORTABLE
 from tasklineage.storage.records import Code
 
 if TYPE_CHECKING:
@@ -103,7 +102,7 @@ class _Search:
         below = _below(ours, code)
         if not below:
             return
-        for record in self._kin.alike(MODULAR, ours):
+        for record in self._kin.alike("modular", ours):
             theirs = _below(record.modular, record.digest)
             if len(theirs) == len(below) and all(
                 old == new or (new == code and old == record.digest) or self._answers(old, new)
@@ -117,7 +116,7 @@ class _Search:
         live = self._live.get(code)
         ours = record.portable if record is not None else b"" if live is None else portable(live)
         if ours:
-            for other in self._kin.alike(PORTABLE, ours):
+            for other in self._kin.alike("portable", ours):
                 if other.portable[_LENGTH:] != ours[_LENGTH:]:
                     yield other.digest
 

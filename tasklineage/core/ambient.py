@@ -16,7 +16,7 @@ from tasklineage.core.program import is_interactive, program_name
 from tasklineage.core.run import RunState
 from tasklineage.core.sampling import verification
 from tasklineage.key.hidden import Hidden
-from tasklineage.storage.store import open_store
+from tasklineage.storage import ending
 
 if TYPE_CHECKING:
     from tasklineage.query.runs import Run
@@ -70,6 +70,8 @@ def _ambient_frame() -> Frame | None:
 
 def _renewed() -> RunState:
     """The ambient run: a new one, where there is none or the store has changed or a day is over."""
+    from tasklineage.storage.store import open_store  # not before it is needed
+
     settings, variable = config.settings(), config.store_variable()
     old = _Ambient.run
     store = open_store(None)
@@ -143,11 +145,14 @@ def _after_fork() -> None:
 
 def _secret_key() -> bytes:
     """That of the store in which calls made now are recorded."""
+    from tasklineage.storage.store import open_store  # not before it is needed
+
     frame = current.get() or _ambient_frame()
     store = None if frame is None else frame.store
     return (open_store(None) if store is None else store).secret_key
 
 
 Hidden.key = _secret_key
+ending.reserve()  # a store is closed after its run has ended
 atexit.register(_at_exit)
 os.register_at_fork(after_in_child=_after_fork)

@@ -15,8 +15,6 @@ from tasklineage.errors import StoreError, UnhashableArgument, UnstorableResult
 from tasklineage.key.digest import Unresolved, digest
 from tasklineage.key.hidden import Hidden
 from tasklineage.key.pins import State, meeting
-from tasklineage.storage.codecs.describe import type_name
-from tasklineage.storage.codecs.outline import outline
 from tasklineage.storage.records import (
     CAUGHT,
     DONE,
@@ -334,6 +332,8 @@ def _outlined(this: Call, arguments: tuple[Argument, ...]) -> tuple[Argument, ..
     Only the first calls of a run that are given the same value say it: it may take a pass over
     all bytes, and a map may have many elements.
     """
+    from tasklineage.storage.codecs.outline import outline  # for what is large
+
     said, outlined = this.run.outlined, list(arguments)
     for i, argument in enumerate(arguments):
         ref = Ref(*argument.ref)
@@ -354,6 +354,8 @@ def _described(this: Call, index: int, *, keep: bool) -> Ref:
 
 
 def _not_stored(value: Any) -> Ref:
+    from tasklineage.storage.codecs.describe import type_name
+
     name = type_name(type(value))
     return Ref(b"", name, preview=repr(value) if name == _SECRET else "not stored")
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import struct
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -87,6 +86,8 @@ class Repository:
                 packed = (objects / name[:2] / name[2:]).read_bytes()
             except OSError:
                 continue
+            import zlib  # not needed to know the commit
+
             head, _, content = zlib.decompressobj().decompress(packed, LARGEST).partition(b"\0")
             kind = next((n for n, text in _KINDS.items() if head.startswith(text.encode())), 0)
             return kind, content
@@ -197,6 +198,8 @@ class _Pack:
 
 
 def _inflated(fd: int, offset: int, size: int) -> bytes:
+    import zlib
+
     inflater = zlib.decompressobj()
     content = b""
     while len(content) < size:

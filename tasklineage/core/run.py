@@ -25,13 +25,13 @@ from tasklineage.key.hidden import Hidden
 from tasklineage.key.tasklike import TaskLike
 from tasklineage.query.slot import Slot
 from tasklineage.storage.records import Ref, RunBegin, RunEnd, Verified, new_id
-from tasklineage.storage.store import Store, open_store
 
 if TYPE_CHECKING:
     from tasklineage.core.task import Task
     from tasklineage.executors.base import Executor
     from tasklineage.query.calls import Call
     from tasklineage.query.runs import Run
+    from tasklineage.storage.store import Store
 
 Refresh = Literal[True] | tuple[str, ...]
 _READS = ("track", "warn", "error", "ignore")
@@ -378,6 +378,8 @@ def _store_for(store: Any, enclosing: RunState | None, durability: str | None) -
         return enclosing.store
     if store is None and enclosing is not None:
         store = enclosing.store.url
+    from tasklineage.storage.store import open_store  # not before it is needed
+
     return open_store(store, durability=durability)
 
 

@@ -6,6 +6,7 @@ import functools
 import sys
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from datetime import timedelta
+from importlib import import_module
 from types import FunctionType, MethodType, ModuleType
 from typing import (
     TYPE_CHECKING,
@@ -423,6 +424,7 @@ def _known(options: dict[str, Any]) -> Options:
 
 
 def _decorate(function: Any, options: Options) -> Task[Any, Any]:
+    import_module("tasklineage.storage.store")  # for who has tasks: calls shall not wait for it
     if isinstance(function, staticmethod | classmethod):
         kind = type(function).__name__
         raise ConfigError(f"@task goes under @{kind}, next to the function: swap the two lines")

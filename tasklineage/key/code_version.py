@@ -20,21 +20,21 @@ import time
 import warnings
 from collections.abc import Mapping
 from types import FunctionType, ModuleType
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from tasklineage.errors import UnhashableArgument
 from tasklineage.key.boundary import Boundary
 from tasklineage.key.closure import Data, Walk
 from tasklineage.key.digest import Unresolved, digest, is_immutable, set_code_hook
 from tasklineage.key.guards import Guards
-from tasklineage.key.modular import cut_digest
 from tasklineage.key.nodes import graph_digest
-from tasklineage.key.parts import Part, parts_of
-from tasklineage.key.portable import portable_digest
 from tasklineage.key.tasklike import TaskLike
 
+if TYPE_CHECKING:
+    from tasklineage.key.parts import Part
+
 __all__ = [
-    "CodeVersion", "Part", "TaskLike", "changed_data", "code_version", "data_state", "modular",
+    "CodeVersion", "TaskLike", "changed_data", "code_version", "data_state", "modular",
     "portable",
 ]  # fmt: skip
 
@@ -138,10 +138,14 @@ class Closure:
 
     def parts(self, state: State) -> tuple[Part, ...]:
         """Everything that counted for the code version of that state."""
+        from tasklineage.key.parts import parts_of  # once for a code version
+
         return parts_of(self._nodes, self._owns(state))
 
     def cut(self, state: State) -> tuple[bytes, list[TaskLike]]:
         """The digest for that state without the tasks that the code calls, and these in order."""
+        from tasklineage.key.modular import cut_digest  # once for a code version
+
         return cut_digest(self._nodes, self._root, self._owns(state))
 
     @property
@@ -152,6 +156,8 @@ class Closure:
 
     def portable(self, state: State) -> bytes:
         """The digest for that state that does not depend on the version of Python."""
+        from tasklineage.key.portable import portable_digest  # once for a code version
+
         owns = self._owns(state)
         return portable_digest(self._nodes, self._root, owns, self._tokens, self._foreign)
 

@@ -10,25 +10,16 @@ so each object needs to be looked at once, and `marshal` can write whole contain
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from itertools import islice
 from marshal import dumps
 from typing import Any
 
 from xxhash import xxh3_128_digest
 
-from tasklineage.key import (
-    digest_arrays,
-    digest_arrow,
-    digest_frames,
-    digest_graph,
-    digest_library,
-    digest_models,
-    digest_objects,
-    digest_pictures,
-    digest_polars,
-    digest_tensors,
-)
+from tasklineage.key import digest_graph, digest_library, digest_objects
 from tasklineage.key.digest_constants import is_immutable, is_number_kind
 from tasklineage.key.digest_forms import (
     SAME,
@@ -38,6 +29,7 @@ from tasklineage.key.digest_forms import (
     Unresolved,
     add_form,
     add_library,
+    add_library_later,
 )
 from tasklineage.key.digest_tokens import (
     ATOMS,
@@ -119,10 +111,11 @@ def column_digests(value: Any) -> list[bytes] | None:
     ------
     UnhashableArgument
     """
-    for module in (digest_frames, digest_polars, digest_arrow):
-        columns = module.columns(value)
-        if columns is not None:
-            return [digest(column) for column in columns]
+    for library in _WITH_COLUMNS:
+        if library in sys.modules:
+            columns = import_module(_LATER[library]).columns(value)
+            if columns is not None:
+                return [digest(column) for column in columns]
     return None
 
 
@@ -234,8 +227,18 @@ def _no_hook(_: Any) -> bytes | None:
 
 
 _hooks: list[Code] = [_no_hook]
-for _module in (
-    digest_library, digest_objects, digest_arrays, digest_frames, digest_arrow, digest_polars,
-    digest_tensors, digest_pictures, digest_models,
-):  # fmt: skip
+_LATER = {
+    "numpy": "tasklineage.key.digest_arrays",
+    "pandas": "tasklineage.key.digest_frames",
+    "polars": "tasklineage.key.digest_polars",
+    "pyarrow": "tasklineage.key.digest_arrow",
+    **dict.fromkeys(("torch", "jax", "jaxlib", "scipy"), "tasklineage.key.digest_tensors"),
+    **dict.fromkeys(("PIL", "matplotlib"), "tasklineage.key.digest_pictures"),
+    "pydantic": "tasklineage.key.digest_models",
+}
+"""Where the forms for what a library defines are: they are loaded when such a value is met."""
+_WITH_COLUMNS = ("pandas", "polars", "pyarrow")
+for _module in (digest_library, digest_objects):
     add_library(_module.LIBRARY)
+for _library, _place in _LATER.items():
+    add_library_later(_library, _place)

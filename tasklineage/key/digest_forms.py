@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any, ClassVar
 
 from tasklineage.errors import ConfigError
@@ -70,6 +71,8 @@ class _Table:
 
     libraries: ClassVar[dict[str, list[tuple[str, str, Form, bool]]]] = {}
     """By the top-level module that defines the type."""
+    later: ClassVar[dict[str, str]] = {}
+    """By the same, the module of ours whose `LIBRARY` has the forms, until it is loaded."""
     forms: ClassVar[dict[type, Form]] = {}
     families: ClassVar[dict[type, Form]] = {}
     found: ClassVar[dict[type, Form]] = {}
@@ -111,11 +114,17 @@ def add_form(kind: type, form: Form, *, family: bool) -> None:
     _Table.found = {}
 
 
-def add_library(library: Library) -> None:
-    """Let the forms of a library count, once a type of that library is met."""
+def add_library(library: Library, only: str = "") -> None:
+    """Let the forms of a library, of its types below one module, count once such a type is met."""
     for entry in library.entries:
         top = entry[0].partition(".")[0]
-        _Table.libraries.setdefault(top, []).append(entry)
+        if top == only or not only:
+            _Table.libraries.setdefault(top, []).append(entry)
+
+
+def add_library_later(name: str, place: str) -> None:
+    """Let the forms in `LIBRARY` of a module count, once a type of the library `name` is met."""
+    _Table.later[name] = place
 
 
 def _find(kind: type) -> Form:
@@ -134,6 +143,10 @@ def _look_up_library(kind: type) -> None:
     """Register the forms of the library that defines a type. Twice does no harm."""
     own: Any = kind.__module__
     top = own.partition(".")[0] if isinstance(own, str) else "builtins"
+    place = _Table.later.get(top)
+    if place is not None:
+        add_library(import_module(place).LIBRARY, top)
+        _Table.later.pop(top, None)
     for module, name, form, family in _Table.libraries.get(top, ()):
         found = getattr(sys.modules.get(module), name, None)
         if isinstance(found, type):  # a library that is still being imported is met again

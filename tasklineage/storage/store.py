@@ -6,7 +6,6 @@ What stands where is said in the parts: `journal` has what happened, `objects` t
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import functools
 import math
@@ -34,7 +33,7 @@ from tasklineage.errors import (
 )
 from tasklineage.key.hidden import Hidden
 from tasklineage.key.pins import State
-from tasklineage.storage import forks
+from tasklineage.storage import ending, forks
 from tasklineage.storage import format as layout
 from tasklineage.storage.catalog import Catalog
 from tasklineage.storage.flight import Flight
@@ -637,4 +636,4 @@ def _path(url: object) -> str:
 
 
 open_stores = _OpenStores()
-atexit.register(open_stores.close_all)
+ending.at_end(open_stores.close_all)

@@ -31,7 +31,6 @@ from tasklineage.storage.codecs import (
     refs_inside,
 )
 from tasklineage.storage.codecs.describe import preview, type_name
-from tasklineage.storage.codecs.encoder import Encoder
 from tasklineage.storage.codecs.plain import PLAIN
 from tasklineage.storage.codecs.tables import size_of
 from tasklineage.storage.object_layout import Buffer, Chunked, Header
@@ -115,6 +114,8 @@ class Values:
         """As `put`, of a text that stays in no record, however short it is."""
         ref = self._stored.get(digest)
         if ref is None or ref.oid is None or not self._is_there(ref):
+            from tasklineage.storage.codecs.encoder import Encoder  # not needed for plain values
+
             ref = Encoder(self._objects.put, 0, None, None, "text").ref(text, digest)
             self.note(ref)
         self._flush(ref)
