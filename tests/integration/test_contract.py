@@ -174,7 +174,7 @@ def test_a_bad_option_of_a_run_is_named(options: dict[str, Any], said: str) -> N
 @pytest.mark.parametrize(
     ("ask", "said"),
     [
-        (lambda: tl.get(5), "an id is a text"),  # type: ignore[arg-type]  # all of them are wrong
+        (lambda: tl.get(5), "an id, or the name of a ref, is a"),  # type: ignore[arg-type]  # all of them are wrong
         (lambda: tl.calls(run=5), "an id is a text"),  # type: ignore[arg-type]
         (lambda: tl.calls(where=5), "where= maps"),  # type: ignore[arg-type]
         (lambda: tl.runs(limit=-1), "limit= is None or"),
