@@ -5,12 +5,13 @@ from __future__ import annotations
 import unicodedata
 from datetime import datetime
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 from tasklineage.errors import CorruptObject, NotFound, TasklineageError
 from tasklineage.query.artifacts import Artifact
 from tasklineage.query.calls import call_of
 from tasklineage.query.ids import digest_text, moment
+from tasklineage.query.listing import Listing
 from tasklineage.query.render import html_faint, html_heading, html_pairs, one_line, time_text
 from tasklineage.query.runs import Run
 from tasklineage.storage import ref_names, refs
@@ -149,6 +150,25 @@ class RefVersion:
     @property
     def _what(self) -> str:
         return f"{self.name}@{self.number}"
+
+
+class RefListing(Listing[RefVersion]):
+    """Refs, by name: a sequence of which `refs["model/prod"]` is one, if it is there."""
+
+    @overload
+    def __getitem__(self, index: int | str) -> RefVersion: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[RefVersion]: ...
+    def __getitem__(self, index: int | str | slice) -> Any:
+        if not isinstance(index, str):
+            return super().__getitem__(index)
+        for one in self:
+            if one.name == index:
+                return one
+        raise NotFound(f"there is no ref {index!r} among these {len(self)}")
+
+    def __contains__(self, item: object) -> bool:
+        return any(item in (one, one.name) for one in self)
 
 
 def ref_cells(version: RefVersion) -> Cells:

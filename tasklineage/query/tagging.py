@@ -14,7 +14,7 @@ from tasklineage.query.artifacts import Artifact
 from tasklineage.query.calls import Call
 from tasklineage.query.ids import DIGEST_TAG
 from tasklineage.query.listing import Listing
-from tasklineage.query.refs import RefVersion, hint, ref_cells, value_of
+from tasklineage.query.refs import RefListing, RefVersion, hint, ref_cells, value_of
 from tasklineage.query.runs import Run
 from tasklineage.storage import ref_names
 from tasklineage.storage.records import Ref
@@ -126,8 +126,8 @@ def untag(name: str, /, *, message: str = "", store: Any = None) -> RefVersion:
     return RefVersion(opened, moved)
 
 
-def refs(pattern: str | None = None, *, store: Any = None) -> Sequence[RefVersion]:
-    """The refs that there are, by name: where each points now.
+def refs(pattern: str | None = None, *, store: Any = None) -> RefListing:
+    """The refs that there are, by name: where each points now. `refs()["model/prod"]` is one.
 
     Parameters
     ----------
@@ -158,7 +158,7 @@ def refs(pattern: str | None = None, *, store: Any = None) -> Sequence[RefVersio
         and version.kind != DELETED
         and (pattern is None or fnmatchcase(version.name, pattern))
     )
-    return Listing(found, "ref", ref_cells)
+    return RefListing(found, "ref", ref_cells)
 
 
 def reflog(name: str, /, *, store: Any = None) -> Sequence[RefVersion]:

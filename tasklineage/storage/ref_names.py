@@ -21,7 +21,7 @@ _PLAIN = frozenset(b"abcdefghijklmnopqrstuvwxyz0123456789._-")
 _ID = re.compile(r"(?i)[0-9a-f]{32}|xxh3:.*")
 _NUMBERED = re.compile(r"(.+)@([0-9]{1,18})")
 _ESCAPE = re.compile(r"%([0-9a-f]{2})")
-_VERSION = re.compile(r"refs/(.+)/([0-9]{8,18})")
+_DIGITS = re.compile(r"[0-9]{8}|[1-9][0-9]{8,17}")
 
 
 def checked(name: object) -> str:
@@ -63,17 +63,23 @@ def version_key(name: str, number: int) -> str:
     return f"{folder_key(name)}/{number:08}"
 
 
+def number_of(digits: str) -> int | None:
+    """The number of a version that is called so in the folder of its ref; None if none is."""
+    return int(digits) if _DIGITS.fullmatch(digits) else None
+
+
 def version_at(key: str) -> tuple[str, int] | None:
     """Name and number of the version that has this key; None if it is not that of any."""
-    match = _VERSION.fullmatch(key)
-    if match is None:
+    folder, _, digits = key.rpartition("/")
+    top, _, encoded = folder.partition("/")
+    number = number_of(digits)
+    if top != FOLDER or number is None:
         return None
     try:
-        name = _decoded(match[1])
+        name = _decoded(encoded)
     except UnicodeError:
         return None
-    number = int(match[2])
-    return (name, number) if is_name(name) and version_key(name, number) == key else None
+    return (name, number) if is_name(name) and folder_key(name) == folder else None
 
 
 def _problem(name: str) -> str:

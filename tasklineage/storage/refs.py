@@ -178,11 +178,11 @@ class Refs:
 
     def names(self) -> list[str]:
         """The names of all refs that there are or were, sorted."""
-        return sorted(self._listed(ref_names.FOLDER))
+        return sorted(self._listed())
 
     def all(self) -> Iterator[Version]:
         """The newest version of each ref, by name: deleted and damaged ones too."""
-        for name, sizes in sorted(self._listed(ref_names.FOLDER).items()):
+        for name, sizes in sorted(self._listed().items()):
             yield self._read(name, max(sizes), sizes)
 
     def move(
@@ -233,12 +233,17 @@ class Refs:
 
     def _sizes(self, name: str) -> dict[int, int]:
         """The numbers of the versions that there are, and how many bytes each has."""
-        return self._listed(ref_names.folder_key(name)).get(name, {})
+        folder = ref_names.folder_key(name)
+        skipped = len(folder) + 1
+        found = {
+            ref_names.number_of(key[skipped:]): size for key, size, _ in self._backend.list(folder)
+        }
+        return {number: size for number, size in found.items() if number is not None}
 
-    def _listed(self, folder: str) -> dict[str, dict[int, int]]:
-        """By name, the numbers and sizes of the versions below a folder."""
+    def _listed(self) -> dict[str, dict[int, int]]:
+        """By name, the numbers and sizes of all versions."""
         found: dict[str, dict[int, int]] = {}
-        for key, size, _ in self._backend.list(folder):
+        for key, size, _ in self._backend.list(ref_names.FOLDER):
             place = ref_names.version_at(key)
             if place is not None:
                 found.setdefault(place[0], {})[place[1]] = size

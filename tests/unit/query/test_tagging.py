@@ -217,6 +217,13 @@ def test_refs_are_listed_by_name_and_filtered() -> None:
     assert [ref.name for ref in tl.refs()] == ["Model", "model/dev", "model/prod"]
     assert [ref.name for ref in tl.refs("model/*")] == ["model/dev", "model/prod"]
     assert [ref.name for ref in tl.refs("data")] == []
+    found = tl.refs()
+    assert found["model/dev"] == found[1] == found[1:2][0]
+    assert "model/dev" in found
+    assert found[0] in found
+    assert "data" not in found
+    with pytest.raises(tl.NotFound, match="no ref 'data' among these 3"):
+        found["data"]
 
 
 def test_without_a_store_there_are_no_refs() -> None:
