@@ -94,6 +94,20 @@ def home() -> str:
     return os.environ.get("HOME", "").rstrip("/")
 
 
+def state_folder() -> str:
+    """Where mirrors of remote stores are: `TASKLINEAGE_STATE`, else in the user's state folder."""
+    chosen = os.environ.get("TASKLINEAGE_STATE")
+    if chosen:
+        return os.path.abspath(os.path.expanduser(chosen))
+    folder = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
+    return os.path.join(folder, "tasklineage")
+
+
+def cache_size() -> str:
+    """How much fetched objects may take on this machine, as `TASKLINEAGE_CACHE_SIZE` says it."""
+    return os.environ.get("TASKLINEAGE_CACHE_SIZE") or "20 GB"
+
+
 def tool_folders() -> list[str]:
     """Folders in which the environment says that tools keep what can be made again."""
     names = ("XDG_CACHE_HOME", "MPLCONFIGDIR", "NUMBA_CACHE_DIR", "TORCHINDUCTOR_CACHE_DIR")

@@ -80,6 +80,9 @@ def _renewed() -> RunState:
         old = RunState(program_name(), store, is_ambient=True, store_args=settings.store_args)
         old.begin()
         _watch_exit()
+        if store.remote is not None:  # its connections are to be there when the run ends
+            atexit.unregister(_at_exit)
+            atexit.register(_at_exit)
         _Ambient.until = time.time() + _SECONDS
         _Ambient.run = old
     old.verification = verification(settings.verify)

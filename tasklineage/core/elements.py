@@ -15,7 +15,7 @@ from tasklineage.key.digest import Unresolved
 from tasklineage.key.pins import live
 from tasklineage.storage.codecs.pickled import CLOUDPICKLE, PICKLE
 from tasklineage.storage.frames import Location
-from tasklineage.storage.records import Edge, Ref
+from tasklineage.storage.records import Edge, Ref, as_ref
 from tasklineage.storage.store import Store
 
 if TYPE_CHECKING:
@@ -110,6 +110,7 @@ class Elements:
         if self._parent.run.verification is not None:
             places = []  # hits are found by those who execute, and some of them executed again
         found = memos.find_many([pulled[i] for i in places])  # type: ignore[misc]  # calls only
+        self._parent.run.store.prefetch(as_ref(m.output) for m in found if m and m.output)
         records: list[Any] = []
         for i, memo in zip(places, found, strict=True):
             call = pulled[i]
@@ -154,6 +155,8 @@ class Elements:
 
     def finish(self) -> None:
         """Look again at what all elements shared: if one changed it in place, none is a memo."""
+        if self._count:
+            self._parent.run.store.flush(wait=False)
         if not self._keys:
             return
         changed = {

@@ -141,6 +141,7 @@ class RunState:
         outcome = "interrupted" if interrupted else "failed" if failed else "done"
         text = described(error) if failed and error is not None else None
         self.append(RunEnd(self.id, status or outcome, time.time(), text))
+        self.store.flush()
 
     def settle(self) -> None:
         """Wait for what was begun at the top of the run, and raise what nobody has seen of it."""

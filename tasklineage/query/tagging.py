@@ -91,6 +91,7 @@ def tag(
     item = item_of(x, store)
     opened = item.store
     check = None if expected is ANYTHING else _check(name, expected, opened)
+    opened.flush()  # what a ref points to is there before the ref
     moved = opened.refs.move(name, _target(item, x), message=message, check=check)
     return RefVersion(opened, moved)
 

@@ -17,7 +17,7 @@ import errno
 import os
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
@@ -355,7 +355,7 @@ class Folder(Backend):
                     yield Entry(prefix + entry.name, status.st_size, status.st_mtime)
 
     @contextlib.contextmanager
-    def _telling(self, what: str, key: str) -> Iterator[None]:
+    def _telling(self, what: str, key: str) -> Generator[None]:
         try:
             yield
         except OSError as error:

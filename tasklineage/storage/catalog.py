@@ -10,7 +10,7 @@ record itself, which is verified; a row is never the sole basis of a value or a 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +57,10 @@ class Catalog:
         self._upkeep = Upkeep(
             root / FILE, lock, journal, read_only=read_only, is_durable=is_durable
         )
+
+    def refresh_by(self, bring: Callable[[], object]) -> None:
+        """Before each question `bring` is called: it may bring something into the journal."""
+        self._upkeep.before = bring
 
     # What there is.
 

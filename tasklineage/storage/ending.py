@@ -19,6 +19,12 @@ def reserve() -> None:
     atexit.register(_end)
 
 
+def reserve_anew() -> None:
+    """Take a place before whatever was registered with `atexit` until now."""
+    atexit.unregister(_end)
+    atexit.register(_end)
+
+
 def at_end(function: Callable[[], object]) -> None:
     """Call `function` in that place, those given later first."""
     reserve()

@@ -30,9 +30,10 @@ _FOLDER_MODE = 0o700
 _READABLE = 4_096
 
 
-def content(version: int = VERSION, algorithm: str = HASH) -> bytes:
-    """What the format file of a store of that version holds."""
-    lines = f"{NAME}\nversion {version}\nhash {algorithm}\n".encode()
+def content(version: int = VERSION, algorithm: str = HASH, id: str = "") -> bytes:
+    """What the format file of a store of that version holds; that of a remote one has an id."""
+    last = f"id {id}\n" if id else ""
+    lines = f"{NAME}\nversion {version}\nhash {algorithm}\n{last}".encode()
     return lines + f"checksum {xxhash.xxh3_64_hexdigest(lines)}\n".encode()
 
 
@@ -67,7 +68,7 @@ def open_folder(
     return can_be_written
 
 
-def check(found: bytes, root: Path) -> None:
+def check(found: bytes, root: Path | str) -> None:
     """Nothing, if this is the content of a format file that this version can read.
 
     Raises
@@ -77,7 +78,7 @@ def check(found: bytes, root: Path) -> None:
     """
     body, mark, checksum = found.rpartition(b"checksum ")
     if not mark or checksum != f"{xxhash.xxh3_64_hexdigest(body)}\n".encode():
-        raise StoreError(f"{root / FILE} is damaged. {_remedy(root)}")
+        raise StoreError(f"{root}/{FILE} is damaged. {_remedy(root)}")
     fields: dict[str, str] = {}
     for line in body.decode().splitlines()[1:]:
         name, _, value = line.partition(" ")
@@ -183,10 +184,10 @@ def _put(path: Path, written: bytes) -> None:
         raise
 
 
-def _remedy(root: Path) -> str:
+def _remedy(root: Path | str) -> str:
     return (
         "Nothing else of the store need be lost: restore this file from a backup, or copy the file "
-        f"`{FILE}` of any other store of the same version to {root / FILE}; a new store made by "
+        f"`{FILE}` of any other store of the same version to {root}/{FILE}; a new store made by "
         f"this tasklineage has version {VERSION}"
     )
 

@@ -86,7 +86,29 @@ class Journal:
         self._listing = Listing(self.folder)
         self._blocks = Blocks(self.folder)
         self._cursor: Cursor | None = None
+        self._before_segment: Callable[[str], object] | None = None
+        self._lives_elsewhere: Callable[[str], bool] | None = None
         forks.register(self)
+
+    def mirror(
+        self,
+        before_segment: Callable[[str], object],
+        may_grow: Callable[[str], bool],
+        lives_elsewhere: Callable[[str], bool],
+    ) -> None:
+        """Be the journal of a mirror: some of its writers are on other machines.
+
+        Parameters
+        ----------
+        before_segment
+            Told this process's writer before it makes a segment. The journal's mutex is held.
+        may_grow, lives_elsewhere
+            Whether more of a writer may come that nobody here locks, and whether it is known to
+            live.
+        """
+        self._before_segment = before_segment
+        self._lives_elsewhere = lives_elsewhere
+        self._listing.may_grow = may_grow
 
     @property
     def writer(self) -> str:
@@ -209,9 +231,9 @@ class Journal:
             finally:
                 os.close(fd)
             if seq == final:
-                return False
+                break
             final = seq  # it may just have begun another one: look again
-        return False
+        return self._lives_elsewhere is not None and self._lives_elsewhere(writer)
 
     def own_end(self, key: tuple[str, int]) -> int | None:
         """Where the next frame of this process's open segment goes; None for all others."""
@@ -265,7 +287,10 @@ class Journal:
         if self.read_only:
             raise OSError(errno.EROFS, "it was opened read-only")
         self._seq += 1
-        segment = Segment(self.folder, self._choose_writer(), self._seq, self._durable)
+        writer = self._choose_writer()
+        if self._before_segment is not None:
+            self._before_segment(writer)
+        segment = Segment(self.folder, writer, self._seq, self._durable)
         full, self._segment = self._segment, segment
         if full is not None:
             full.close()

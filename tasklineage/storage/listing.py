@@ -12,7 +12,7 @@ import errno
 import os
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from tasklineage.storage import forks, frames
@@ -29,6 +29,8 @@ and those after which it is taken for finished."""
 _PASSING = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 """What says nothing about the file that could not be opened."""
 
+MayGrow = Callable[[str], bool]
+
 
 class Source:
     """A segment as readers see it: open while it may grow, then just its final size.
@@ -36,9 +38,14 @@ class Source:
     May be used from any thread.
     """
 
-    __slots__ = ("_file", "_path", "final", "is_over", "is_own", "key", "place", "problem")
+    __slots__ = (
+        "_file", "_may_grow", "_path", "final", "is_over", "is_own", "key", "place", "problem",
+    )  # fmt: skip
 
-    def __init__(self, folder: str, writer: str, seq: int, is_own: bool) -> None:
+    def __init__(
+        self, folder: str, writer: str, seq: int, is_own: bool, may_grow: MayGrow | None = None
+    ) -> None:
+        self._may_grow = may_grow
         self.key = (writer, seq)
         self.place = frames.place(writer, seq)
         self.is_own = is_own
@@ -54,6 +61,8 @@ class Source:
     def check(self) -> bool:
         """Whether it may grow. Its size must be asked for afterwards, so that nothing is missed."""
         if self.final is None:
+            if self._may_grow is not None and self._may_grow(self.key[0]):
+                return True
             try:
                 file = self._open()
                 quiet = silence(file.fd)
@@ -125,6 +134,8 @@ class Listing:
         self.over: set[str] = set()
         """Writers whose segments are all here and final, and those that nobody wants to see."""
         self._skipped: frozenset[str] | None = None
+        self.may_grow: MayGrow | None = None
+        """Of a mirror: whether a writer that nobody here locks may still write elsewhere."""
         self._folder = str(folder)
         self._opened: OpenFile | None = None
         self._seen: tuple[int, int] | None = None
@@ -219,7 +230,7 @@ class Listing:
                 self._add(writer, seq)
 
     def _add(self, writer: str, seq: int) -> None:
-        source = Source(self._folder, writer, seq, writer == self.own)
+        source = Source(self._folder, writer, seq, writer == self.own, self.may_grow)
         self.arrivals.append(source)
         self._known[writer] = source
 

@@ -105,6 +105,10 @@ class Objects:
         """Whether there is a file of that id; its bytes are not looked at."""
         return _size(self.path(oid)) is not None
 
+    def size(self, oid: bytes) -> int | None:
+        """Bytes of the file of that id, which are not looked at; None where there is none."""
+        return _size(self.path(oid))
+
     def put(self, header: Header, buffers: Sequence[Buffer]) -> bytes:
         """The id of the object with this header and these buffers, which is stored now.
 

@@ -12,7 +12,7 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from email.utils import parsedate_to_datetime
-from typing import Any
+from typing import Any, TypeAlias
 
 from tasklineage.errors import StoreError, StoreUnavailable
 from tasklineage.storage.backend import Entries, Entry, Names, check_key, failure, is_key
@@ -22,10 +22,12 @@ from tasklineage.storage.urls import Fsspec
 PART = 16 << 20
 """Bytes of a part of a large file; one that is no longer goes in one request."""
 PARTS_AT_ONCE = 8
+Spans: TypeAlias = list[tuple[int, int]]
 _MOST_PARTS = 10_000
 _DELETED_AT_ONCE = 1_000
 _CONNECT_TIMEOUT, _READ_TIMEOUT = 3, 60
 _CONNECTIONS = 64
+_NOT_SATISFIABLE = 416
 
 
 class S3(Fsspec):
@@ -36,6 +38,12 @@ class S3(Fsspec):
         self.can_create = True
         self._is_conditional: bool | None = None
         self._probing = threading.Lock()
+
+    def read(self, key: str, start: int = 0, end: int | None = None) -> bytes:
+        if end is not None and end <= start:
+            return b""
+        with self._telling("read", key):
+            return bytes(self._synced(self._get_part(key, start, end))[0])
 
     def create(self, key: str, data: bytes) -> bool:
         if not self._honours_conditions():
@@ -104,14 +112,13 @@ class S3(Fsspec):
             os.close(fd)
 
     def download(self, key: str, path: str | os.PathLike[str]) -> None:
-        size = self.size(key)
-        if size is None:
-            self.read(key)  # raises
-            return
+        with self._telling("read", key):
+            first, size = self._synced(self._get_part(key, 0, PART))
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:
-            os.ftruncate(fd, size)
-            self._in_parts("read", key, size, PART, lambda *span: self._fetch(key, fd, *span))
+            os.pwrite(fd, first, 0)
+            spans = [(at, min(at + PART, size)) for at in range(len(first), size, PART)]
+            self._in_parts("read", key, spans, lambda *span: self._fetch(key, fd, *span))
         finally:
             os.close(fd)
 
@@ -154,9 +161,30 @@ class S3(Fsspec):
         operation = fs.s3.meta.service_model.operation_model("PutObject")
         return "IfNoneMatch" in operation.input_shape.members
 
+    async def _get(self, key: str) -> bytes:
+        return (await self._get_part(key, 0, None))[0]
+
+    async def _get_part(self, key: str, start: int, end: int | None) -> tuple[bytes, int]:
+        """The bytes under the key from `start` up to `end`, and how many there are in all."""
+        fs, _ = self._file_system()
+        known = {"Bucket": self._bucket(), "Key": self._key(key)}
+        if start or end is not None:
+            known["Range"] = f"bytes={start}-{'' if end is None else end - 1}"
+        try:
+            answer = await fs._call_s3("get_object", **known)
+            data = await answer["Body"].read()
+            answer["Body"].close()
+        except Exception as error:
+            if _answer(error)[0] == _NOT_SATISFIABLE:  # there are no bytes from there on
+                return b"", 0
+            raise
+        if len(data) != answer["ContentLength"]:
+            raise ConnectionError(f"{len(data)} bytes came of {answer['ContentLength']}")
+        _, _, total = answer.get("ContentRange", "").rpartition("/")
+        return data, int(total) if total.isdigit() else len(data)
+
     async def _fetch(self, key: str, fd: int, start: int, end: int) -> None:
-        fs, path = self._at(key)
-        data = await fs._cat_file(path, start=start, end=end)
+        data, _ = await self._get_part(key, start, end)
         if len(data) != end - start:
             raise ConnectionError(f"{len(data)} bytes came of {end - start}")
         os.pwrite(fd, data, start)
@@ -178,7 +206,8 @@ class S3(Fsspec):
             tags[number] = answer["ETag"]
 
         try:
-            self._in_parts("write", key, size, part, send)
+            spans = [(at, min(at + part, size)) for at in range(0, size, part)]
+            self._in_parts("write", key, spans, send)
             parts = [{"PartNumber": number, "ETag": tags[number]} for number in sorted(tags)]
             with self._telling("write", key):
                 self._call("complete_multipart_upload", **known, MultipartUpload={"Parts": parts})
@@ -187,11 +216,8 @@ class S3(Fsspec):
                 self._call("abort_multipart_upload", **known)
             raise
 
-    def _in_parts(
-        self, what: str, key: str, size: int, part: int, do: Callable[[int, int], Any]
-    ) -> None:
+    def _in_parts(self, what: str, key: str, spans: Spans, do: Callable[[int, int], Any]) -> None:
         """`do` each part of a file, several at once; only a part that failed is tried again."""
-        spans = [(start, min(start + part, size)) for start in range(0, size, part)]
 
         def attempt() -> None:
             answers = self._at_once([do(*span) for span in spans], PARTS_AT_ONCE)
@@ -249,7 +275,15 @@ class S3(Fsspec):
         return {**given, "config_kwargs": config, "use_listings_cache": False}
 
     def _prepare(self, fs: Any) -> None:
+        super()._prepare(fs)
         fs.retries = 1
+
+    def _synced(self, coroutine: Any) -> Any:
+        """What it gives."""
+        (answer,) = self._at_once([coroutine])
+        if isinstance(answer, BaseException):
+            raise answer
+        return answer
 
 
 def _answer(error: BaseException | None) -> tuple[int, str]:

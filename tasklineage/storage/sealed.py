@@ -146,9 +146,9 @@ class SealedFile:
         OSError
             There can be no lock: the folder cannot be written, or its file system has none.
         """
-        descriptor = self._lock_fd = _opened(self._lock)
+        descriptor = self._lock_fd = open_lock(self._lock)
         try:
-            _wait_for(descriptor, patience, self._lock)
+            wait_for(descriptor, patience, self._lock)
             yield
         finally:
             if self._lock_fd == descriptor:  # else this is a child that was forked meanwhile
@@ -201,7 +201,8 @@ def is_damage(error: sqlite3.Error) -> bool:
     )  # fmt: skip
 
 
-def _opened(path: Path) -> int:
+def open_lock(path: Path) -> int:
+    """A descriptor of the file to lock, which is made if need be."""
     make_folder(path.parent)
     while True:
         try:
@@ -211,8 +212,14 @@ def _opened(path: Path) -> int:
                 return create_file(path)
 
 
-def _wait_for(descriptor: int, patience: float, path: Path) -> None:
-    """Return when the lock is held."""
+def wait_for(descriptor: int, patience: float, path: Path) -> None:
+    """Return when the lock is held.
+
+    Raises
+    ------
+    StoreBusy
+        Somebody else has held it for `patience` seconds.
+    """
     never = threading.Event()
     end, pause = time.monotonic() + patience, _FIRST_WAIT
     while not oslock.lock_file(descriptor):

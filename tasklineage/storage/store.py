@@ -48,9 +48,12 @@ from tasklineage.storage.verified import Verified
 
 if TYPE_CHECKING:
     from tasklineage.key.file_contents import Memory
+    from tasklineage.storage.backend import Backend
     from tasklineage.storage.contents import Keeper, StoredContents
     from tasklineage.storage.kin import Kin
+    from tasklineage.storage.mirror import Opened as OpenedRemote
     from tasklineage.storage.refs import Refs
+    from tasklineage.storage.remote import Remote
 
 DURABILITIES = ("process", "power")
 SAVED_FROM = 1 << 20
@@ -62,7 +65,9 @@ Members = tuple[tuple[str, bytes], ...]
 
 
 class Store:
-    """One local store, as `open_store` opens it. Any thread may call, and a forked child.
+    """One store, as `open_store` opens it: a local one, or a remote one by its mirror.
+
+    Any thread may call, and a forked child.
 
     In a store that cannot be written, `append` does nothing (it warns once), and `put` stores
     nothing; everything else works.
@@ -75,6 +80,7 @@ class Store:
         allow_pickle: bool = True,
         read_only: bool = False,
         durability: str = "process",
+        remote: OpenedRemote | None = None,
     ) -> None:
         self.path = path
         self.read_only = read_only
@@ -82,17 +88,24 @@ class Store:
         self.durability = durability
         self.journal = journal = Journal(path, read_only=read_only, durability=durability)
         self.flight = Flight(path, lambda: journal.writer, read_only)
+        # The indexes of a mirror are written by whoever only reads the store, too.
+        has_own_indexes = read_only and remote is None
         self.catalog = Catalog(
-            path, self.journal, read_only=read_only, is_durable=durability == "power"
+            path, self.journal, read_only=has_own_indexes, is_durable=durability == "power"
         )
-        verified = Verified(path, read_only=read_only)
-        self.objects = Objects(
-            path,
-            durability=durability,
-            read_only=read_only,
-            is_verified=verified.is_verified,
-            note_verified=verified.note_verified,
-        )
+        verified = Verified(path, read_only=has_own_indexes)
+        self.remote: Remote | None = None
+        self._url = str(path)
+        options: dict[str, Any] = {
+            "durability": durability,
+            "read_only": read_only,
+            "is_verified": verified.is_verified,
+            "note_verified": verified.note_verified,
+        }
+        if remote is None:
+            self.objects = Objects(path, **options)
+        else:
+            self._attach(remote, options)
         self._tail = Tail(self.journal, self.catalog)
         self._values = Values(
             self.objects,
@@ -118,7 +131,16 @@ class Store:
     @property
     def url(self) -> str:
         """Where it is, as `open_store` takes it."""
-        return str(self.path)
+        return self._url
+
+    @functools.cached_property
+    def backend(self) -> Backend:
+        """The store as bytes under keys: the remote one, if this is a mirror."""
+        if self.remote is not None:
+            return self.remote.backend
+        from tasklineage.storage.backend import Folder  # rarely needed
+
+        return Folder(self.path, durable=True)
 
     # Records.
 
@@ -161,6 +183,8 @@ class Store:
 
     def catch_up(self) -> bool:
         """Whether other writers have added something; look-ups know of it now. HOT."""
+        if self.remote is not None:
+            self.remote.pull()
         return self._tail.catch_up()
 
     # Memos.
@@ -417,18 +441,32 @@ class Store:
     @functools.cached_property
     def refs(self) -> Refs:
         """The names that point to runs, calls and artifacts."""
-        from tasklineage.storage.backend import Folder  # rarely needed
-        from tasklineage.storage.refs import Refs
+        from tasklineage.storage.refs import Refs  # rarely needed
 
-        return Refs(Folder(self.path, durable=True), read_only=self.read_only)
+        return Refs(self.backend, read_only=self.read_only)
 
     # Its life.
+
+    def flush(self, *, wait: bool = True) -> None:
+        """Other machines can see what was recorded: now, or with `wait=False` in a moment.
+
+        Of a local store that is so anyway.
+        """
+        if self.remote is not None:
+            self.remote.flush(wait=wait)
+
+    def prefetch(self, refs: Iterable[Ref]) -> None:
+        """Bring the objects of these values here, many at once, as far as they are small."""
+        if self.remote is not None:
+            self.remote.prefetch(refs)
 
     def close(self) -> None:
         """Let go of files and locks; bring the catalog up to date if much has been recorded.
 
         The store may be used again: it opens what it needs.
         """
+        if self.remote is not None:
+            self.remote.close()
         if not self.read_only and self._tail.length() > SAVED_FROM:
             self.catalog.save()
         self.catalog.close()
@@ -458,6 +496,18 @@ class Store:
             durability=self.durability,
         )
         return reopen, (self.url,)
+
+    def _attach(self, opened: OpenedRemote, options: Mapping[str, Any]) -> None:
+        """Be the mirror of a remote store."""
+        from tasklineage.storage.remote import Remote
+
+        self._url = opened.url
+        self.remote = remote = Remote(
+            opened.backend, self.path, self.journal, read_only=self.read_only, limit=opened.limit
+        )
+        self.objects = objects = remote.objects(**options)
+        self.catalog.refresh_by(remote.pull)
+        remote.attach(self, objects)
 
     def _older_memo(self, code: bytes, key: bytes, damaged: Memo) -> CallEnd | None:
         """What answers instead of a memo whose record is damaged."""
@@ -528,9 +578,7 @@ def open_store(
     ConfigError
         The URL or an option is not supported.
     """
-    for name, value in (
-        ("signing_key", signing_key), ("storage_options", storage_options), ("shared", shared),
-    ):  # fmt: skip
+    for name, value in (("signing_key", signing_key), ("shared", shared)):
         if value:
             raise ConfigError(f"open_store({name}=...) comes with a later version of tasklineage")
     if url is None:
@@ -539,12 +587,16 @@ def open_store(
         if durability in (None, url.durability):
             return url
         allow_pickle, read_only = url.allow_pickle, url.read_only
-        url = url.path
+        url = url.url
+    place, is_remote = _place(url)
+    if storage_options and not is_remote:
+        raise ConfigError(f"storage_options=... is for URLs of remote stores, not for {place}")
     options = _Options(
-        os.path.realpath(_path(url)),
+        place,
         allow_pickle,
         read_only,
         durability or config.settings().durability,
+        open_stores.storage_options(place, storage_options) if is_remote else None,
     )
     if options.durability not in DURABILITIES:
         raise ConfigError(f"durability={durability!r}: it is one of {', '.join(DURABILITIES)}")
@@ -559,10 +611,30 @@ def as_store(store: str | os.PathLike[str] | Store | None) -> Store:
 class _Options(NamedTuple):
     """What makes two stores of a process the same."""
 
-    path: str
+    place: str
+    """A path, or the URL of a remote store."""
     allow_pickle: bool
     read_only: bool
     durability: str
+    remote: _Remembered | None = None
+    """What the file system of a remote store is made with."""
+
+
+class _Remembered:
+    """Options of a file system, which are the same as long as they are equal."""
+
+    def __init__(self, options: Mapping[str, Any]) -> None:
+        self.options = dict(options)
+        self._text = repr(sorted(self.options.items()))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Remembered) and self._text == other._text
+
+    def __hash__(self) -> int:
+        return hash(self._text)
+
+    def __repr__(self) -> str:
+        return "<options of a file system>"  # there are secrets in it
 
 
 class _OpenStores:
@@ -570,38 +642,77 @@ class _OpenStores:
 
     def __init__(self) -> None:
         self.mutex = threading.Lock()
+        self.opening = threading.Lock()
+        """Held while a remote store is opened, which takes its time."""
         self._open: weakref.WeakValueDictionary[_Options, Store] = weakref.WeakValueDictionary()
         self._folders: dict[_Options, tuple[int, int]] = {}
         self._recent: deque[Store] = deque(maxlen=_KEPT_OPEN)
+        self._storage_options: dict[str, _Remembered] = {}
         forks.register(self)
 
     def after_fork(self) -> None:
         """In a forked child: each store takes care of itself."""
+        self.opening = threading.Lock()
+
+    def storage_options(self, url: str, given: Mapping[str, Any] | None) -> _Remembered:
+        """What the file system of the URL is made with: without options, those given before."""
+        if given is None:
+            return self._storage_options.get(url) or _Remembered({})
+        options = self._storage_options[url] = _Remembered(given)
+        return options
 
     def open(self, options: _Options, *, create: bool) -> Store:
-        """The store of these options, the one that is open if its folder is still the same."""
+        """The store of these options, the one that is open if it is still the same."""
+        if options.remote is not None:
+            return self._open_remote(options, options.remote.options, create)
         with self.mutex:
-            root = Path(options.path)
-            known = self._open.get(options)
-            is_same = known is not None and self._folders.get(options) == _identity(options.path)
-            is_writable = layout.open_folder(
-                root,
-                read_only=options.read_only,
-                create=create,
-                durable=options.durability == "power" and not is_same,
-            )
-            if known is not None and is_same:
+            return self._open_local(options, create)
+
+    def _open_local(self, options: _Options, create: bool) -> Store:
+        root = Path(options.place)
+        known = self._open.get(options)
+        is_same = known is not None and self._folders.get(options) == _identity(options.place)
+        is_writable = layout.open_folder(
+            root,
+            read_only=options.read_only,
+            create=create,
+            durable=options.durability == "power" and not is_same,
+        )
+        if known is not None and is_same:
+            return known
+        self._folders[options] = _identity(options.place)
+        return self._opened(options, root, is_writable)
+
+    def _open_remote(
+        self, options: _Options, storage_options: Mapping[str, Any], create: bool
+    ) -> Store:
+        from tasklineage.storage.mirror import open_mirror
+
+        with self.opening:
+            with self.mutex:
+                known = self._open.get(options)
+            if known is not None:
                 return known
-            store = Store(
-                root,
-                allow_pickle=options.allow_pickle,
-                read_only=not is_writable,
-                durability=options.durability,
+            found = open_mirror(
+                options.place, storage_options, read_only=options.read_only, create=create
             )
-            self._open[options] = store
-            self._folders[options] = _identity(options.path)
-            self._recent.append(store)
-            return store
+            store = self._opened(options, found.mirror, found.can_be_written, found)
+        ending.reserve_anew()  # it is closed before its connections are
+        return store
+
+    def _opened(
+        self, options: _Options, root: Path, is_writable: bool, remote: OpenedRemote | None = None
+    ) -> Store:
+        store = Store(
+            root,
+            allow_pickle=options.allow_pickle,
+            read_only=not is_writable,
+            durability=options.durability,
+            remote=remote,
+        )
+        self._open[options] = store
+        self._recent.append(store)
+        return store
 
     def close_all(self) -> None:
         """At the end of the process."""
@@ -617,8 +728,8 @@ def _identity(path: str) -> tuple[int, int]:
         return 0, 0
 
 
-def _path(url: object) -> str:
-    """The local path that the URL stands for."""
+def _place(url: object) -> tuple[str, bool]:
+    """The local path that the URL stands for, or the URL of a remote store, and whether it is."""
     if not isinstance(url, str | os.PathLike):
         raise ConfigError(f"a store is a path, a URL or a Store, not a {type(url).__name__}")
     text = os.fspath(url)
@@ -626,13 +737,10 @@ def _path(url: object) -> str:
         raise ConfigError(f"the path of a store is text: {text!r}")
     scheme, mark, rest = text.partition("://")
     if not mark:
-        return os.path.expanduser(text)
-    if scheme == "file":
-        return rest
-    raise ConfigError(
-        f"{text}: stores at {scheme}:// come with a later version of tasklineage; "
-        "until then use a local path"
-    )
+        return os.path.realpath(os.path.expanduser(text)), False
+    if scheme in ("file", "local"):
+        return os.path.realpath(rest), False
+    return text if text.endswith("://") else text.rstrip("/"), True
 
 
 open_stores = _OpenStores()

@@ -57,6 +57,8 @@ class Upkeep:
         self._is_usable = True
         self._memory: _Index | None = None
         self._memory_until = 0.0
+        self.before: Callable[[], object] | None = None
+        """Called before each question: it may bring something into the journal."""
         forks.register(self)
 
     def ask(self, question: Callable[[Tables], T]) -> T:
@@ -66,6 +68,8 @@ class Upkeep:
         """
         import sqlite3
 
+        if self.before is not None:
+            self.before()
         with self.mutex:
             for _ in range(_ATTEMPTS):
                 try:

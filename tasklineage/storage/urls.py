@@ -6,14 +6,15 @@ become those of `backend`.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import errno
 import os
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeAlias
 
 from tasklineage.errors import ConfigError, StoreError
 from tasklineage.storage.backend import Backend, Entries, Entry, Names, check_key, failure, is_key
@@ -22,6 +23,7 @@ _AT_ONCE = 64
 """Requests that are under way at once."""
 _WHOLE_WRITES = frozenset({"memory", "s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl"})
 """What puts a key in place as a whole; elsewhere a temporary name is moved over it."""
+Answers: TypeAlias = list[Any]
 _TIMES = ("LastModified", "mtime", "modified", "last_modified", "updated", "created")
 
 
@@ -149,7 +151,7 @@ class Fsspec(Backend):
         fs, _ = self._file_system()
         if not fs.async_impl:
             return super().try_read_many(keys)
-        answers = self._at_once([fs._cat_file(self._at(key)[1]) for key in keys])
+        answers = self._at_once([self._get(key) for key in keys])
         found: dict[str, bytes] = {}
         failed: dict[str, StoreError] = {}
         for key, answer in zip(keys, answers, strict=True):
@@ -197,12 +199,20 @@ class Fsspec(Backend):
 
     def _prepare(self, fs: Any) -> None:
         """Whatever else a new file system needs."""
+        if fs.async_impl:
+            atexit.register(_outlive_executors, fs.loop)
 
-    def _at_once(self, coroutines: Sequence[Any], limit: int = _AT_ONCE) -> list[Any]:
+    async def _get(self, key: str) -> bytes:
+        """What is under the key."""
+        fs, path = self._at(key)
+        return bytes(await fs._cat_file(path))
+
+    def _at_once(self, coroutines: Sequence[Any], limit: int = _AT_ONCE) -> Answers:
         """What each gives or raises, so many at a time."""
-        from fsspec import asyn
+        from fsspec import asyn  # pyright: ignore[reportMissingTypeStubs]
 
-        return list(asyn.sync(self._file_system()[0].loop, _gather, coroutines, limit))
+        sync: Any = asyn.sync
+        return list(sync(self._file_system()[0].loop, _gather, coroutines, limit))
 
     def _write_beside(self, fs: Any, path: str, write: Any) -> None:
         """What `write` puts under a temporary name is moved to its own."""
@@ -218,7 +228,7 @@ class Fsspec(Backend):
             raise
 
     @contextlib.contextmanager
-    def _telling(self, what: str, key: str) -> Iterator[None]:
+    def _telling(self, what: str, key: str) -> Generator[None]:
         try:
             yield
         except (StoreError, ConfigError, ValueError):
@@ -228,7 +238,7 @@ class Fsspec(Backend):
 
 
 def _opened(url: str, options: Mapping[str, Any]) -> tuple[Any, str]:
-    from fsspec.core import url_to_fs
+    from fsspec.core import url_to_fs  # pyright: ignore[reportMissingTypeStubs]
 
     try:
         fs, root = url_to_fs(url, skip_instance_cache=True, **options)
@@ -254,6 +264,26 @@ async def _gather(coroutines: Sequence[Any], limit: int) -> list[Any]:
     return await asyncio.gather(*map(one, coroutines), return_exceptions=True)
 
 
+def _outlive_executors(loop: Any) -> None:
+    """Let connections be made until the very end, when there are no threads for it any more.
+
+    Names are resolved on the executor of the loop, which Python shuts down before anything that
+    is registered with `atexit` is called.
+    """
+    from concurrent.futures import Future, ThreadPoolExecutor
+
+    class Inline(ThreadPoolExecutor):
+        def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
+            future: Future[Any] = Future()
+            try:
+                future.set_result(fn(*args, **kwargs))
+            except BaseException as error:  # noqa: BLE001 - it is the future's
+                future.set_exception(error)
+            return future
+
+    loop.call_soon_threadsafe(loop.set_default_executor, Inline(1))
+
+
 def _entry(info: Mapping[str, Any], root: int) -> Entry:
     return Entry(str(info["name"])[root:], int(info["size"]), _modified(info))
 
@@ -261,7 +291,7 @@ def _entry(info: Mapping[str, Any], root: int) -> Entry:
 def _modified(info: Mapping[str, Any]) -> float:
     """When it was changed; file systems have no word in common for it."""
     for name in _TIMES:
-        value = info.get(name)
+        value: Any = info.get(name)
         if isinstance(value, int | float):
             return float(value)
         if hasattr(value, "timestamp"):

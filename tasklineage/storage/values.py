@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -352,9 +351,10 @@ class Values:
         if ref.oid is None or ref.codec in WITH_CHILDREN:
             return is_present(ref, self._objects.has, self._objects.open)
         try:
-            return os.stat(self._objects.path(ref.oid)).st_size >= ref.nbytes
+            size = self._objects.size(ref.oid)
         except OSError:
             return False
+        return size is not None and size >= ref.nbytes
 
 
 def _check_inline(ref: Ref) -> None:
