@@ -46,6 +46,10 @@ app.command("env")(environment.env)
 app.command("tag")(refs.tag)
 app.add_typer(refs.app, name="refs")
 app.command("du")(upkeep.du)
+app.command("gc")(upkeep.gc)
+app.command("rm")(upkeep.rm)
+app.command("pin")(upkeep.pin)
+app.command("unpin")(upkeep.unpin)
 app.command("rerun", context_settings=execute.SETTINGS)(rerunning.rerun)
 
 

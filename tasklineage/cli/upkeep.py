@@ -1,4 +1,4 @@
-"""The commands that look after a store: `du`."""
+"""The commands that look after a store: `du`, `gc`, `rm`, `pin` and `unpin`."""
 
 from __future__ import annotations
 
@@ -8,12 +8,26 @@ from typing import Annotated
 import typer
 
 from tasklineage.cli import output
-from tasklineage.cli.failures import guarded
+from tasklineage.cli.failures import guarded, message
 from tasklineage.cli.reading import JsonOption, StoreOption, opened
-from tasklineage.query.ids import shortened
-from tasklineage.query.render import size_text
+from tasklineage.errors import ConfigError, NotFound
+from tasklineage.query import find
+from tasklineage.query.artifacts import Artifact
+from tasklineage.query.calls import Call
+from tasklineage.query.ids import DIGEST_TAG, moment, shortened
+from tasklineage.query.render import size_text, time_text
+from tasklineage.query.runs import Run
+from tasklineage.storage import gc as collecting
+from tasklineage.storage import roots
+from tasklineage.storage.gc import Condemned, Plan, Removal, Sweep
+from tasklineage.storage.reach import RunFacts
 from tasklineage.storage.store import Store
 from tasklineage.storage.usage import Row, Usage, usage
+
+YesOption = Annotated[bool, typer.Option("--yes", help="do it; else it is only told")]
+IdsArgument = Annotated[
+    list[str], typer.Argument(metavar="ID…", help="ids, or unique beginnings of them, or refs")
+]
 
 _FIRST = 30
 """Rows of `du` that people are shown."""
@@ -33,6 +47,100 @@ def du(
         output.print_json(**found._asdict() | {"rows": [row._asdict() for row in found.rows]})
     else:
         _print_usage(here, found, limit)
+
+
+@guarded
+def gc(
+    keep_last: Annotated[
+        int | None, typer.Option("--keep-last", min=0, help="keep so many newest runs of each name")
+    ] = None,
+    keep_days: Annotated[
+        float | None, typer.Option("--keep-days", min=0, help="keep runs of the last so many days")
+    ] = None,
+    keep_tag: Annotated[
+        list[str] | None, typer.Option("--keep-tag", help="keep runs with this tag")
+    ] = None,
+    grace: Annotated[
+        float,
+        typer.Option("--grace", min=0, help="hours between condemning and deleting"),
+    ] = collecting.GRACE / 3600,
+    yes: YesOption = False,
+    store: StoreOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Say what nothing reaches; with --yes condemn it, and delete what was condemned a day ago.
+
+    A run is kept if one of the options keeps it; without any of them all are. Runs that go on, that
+    are pinned or have a ref are always kept, and so is everything that a kept run needs.
+    """
+    here = opened(store)
+    rules = collecting.Rules(keep_last, keep_days, tuple(keep_tag or ()))
+    seconds = grace * 3600
+    swept = collecting.sweep(here, grace=seconds) if yes else None
+    planned = collecting.plan(here, rules)
+    made = collecting.condemn(here, planned, rules) if yes and not planned.is_empty else None
+    if made is not None and not seconds:
+        swept, made = collecting.sweep(here, grace=0), None
+    if json:
+        output.print_json(
+            **_plan_json(planned), swept=_sweep_json(swept), condemned=_list_json(made)
+        )
+    else:
+        _tell_plan(planned, swept)
+        _tell_done(swept, made, grace, yes=yes)
+
+
+@guarded
+def rm(
+    ids: IdsArgument,
+    yes: YesOption = False,
+    store: StoreOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Take runs out: they are listed no more, and `gc` frees what only they needed.
+
+    What other runs have from them stays, and so do their memos while their values are there.
+    """
+    here = opened(store)
+    planned = collecting.removal(here, [_run_id(here, id) for id in ids])
+    if yes:
+        collecting.take_out(here, (run.id for run in planned.runs), "rm")
+    if json:
+        output.print_json(**_removal_json(planned), removed=yes)
+    else:
+        _tell_removal(planned, yes=yes)
+
+
+@guarded
+def pin(
+    ids: Annotated[
+        list[str] | None, typer.Argument(metavar="[ID]…", help="runs, calls, artifacts or refs")
+    ] = None,
+    store: StoreOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Keep runs, calls or artifacts from being collected. Without ID the pins are listed."""
+    here = opened(store)
+    pins = _pins(here)
+    for item in [find.get(id, store=here) for id in ids or ()]:
+        with roots.rooted(here, *_named(item)):
+            pins.add(*_named(item))
+    if json:
+        output.print_json(pins=[{"kind": one.kind, "id": one.id.hex()} for one in pins.all()])
+    elif not ids:
+        for one in pins.all():
+            print(f"{one.kind:<8}  {one.id.hex()}")
+
+
+@guarded
+def unpin(ids: IdsArgument, store: StoreOption = None) -> None:
+    """Let runs, calls or artifacts that are pinned be collected again."""
+    here = opened(store)
+    pins = _pins(here)
+    for text in ids:
+        kind, id = _named(find.get(text, store=here))
+        if not pins.remove(kind, id):
+            raise NotFound(f"the {kind} {id.hex()} is not pinned")
 
 
 def _print_usage(store: Store, found: Usage, limit: int) -> None:
@@ -65,3 +173,104 @@ def _names(store: Store, by: str, rows: Sequence[Row]) -> list[str]:
     short = dict(zip(names, shortened(names), strict=True))
     known = {run.id.hex(): run.name for run in store.catalog.find_runs()}
     return [f"{short[name]} {known[name]}" if name in known else name for name in names]
+
+
+def _tell_plan(planned: Plan, swept: Sweep | None) -> None:
+    """Exactly what would go: the runs, then each object."""
+    gone = frozenset(() if swept is None else swept.runs)
+    runs = [run for run in planned.runs if run.id not in gone]
+    if runs:
+        output.print_table([_run_cells(run) for run in runs], "run")
+    for oid, size in sorted(planned.objects.items(), key=lambda pair: -pair[1]):
+        print(f"object {oid.hex()}  {size_text(size)}")
+
+
+def _tell_done(swept: Sweep | None, made: Condemned | None, grace: float, *, yes: bool) -> None:
+    if swept is not None:
+        spared = f"; {swept.spared} are needed again and stay" if swept.spared else ""
+        message(
+            f"deleted {len(swept.runs)} runs and {swept.objects} objects, "
+            f"{size_text(swept.nbytes)}{spared}"
+        )
+    if made is not None:
+        message(
+            f"condemned {made.runs} runs and {made.objects} objects: the next `tasklineage gc "
+            f"--yes` after {grace:g} hours deletes what is still not needed"
+        )
+    if not yes:
+        message("this is what would go: --yes condemns it, and deletes it a day later")
+    elif swept is None and made is None:
+        message("nothing to collect")
+
+
+def _run_cells(run: RunFacts) -> dict[str, str]:
+    return {
+        "run": run.id.hex(),
+        "name": run.name,
+        "started": time_text(moment(run.started)),
+        "calls": str(len(run.calls)),
+        "tags": " ".join(tag for tag in run.tags if run.has_tag(tag)),
+    }
+
+
+def _plan_json(planned: Plan) -> output.Json:
+    return {
+        "runs": [run.id.hex() for run in planned.runs],
+        "objects": {oid.hex(): size for oid, size in planned.objects.items()},
+        "nbytes": planned.nbytes,
+        "kept": planned.kept,
+    }
+
+
+def _sweep_json(swept: Sweep | None) -> output.Json | None:
+    return swept and swept._asdict() | {"runs": [run.hex() for run in swept.runs]}
+
+
+def _list_json(made: Condemned | None) -> output.Json | None:
+    return made and made._asdict() | {"at": moment(made.at).isoformat()}
+
+
+def _tell_removal(planned: Removal, *, yes: bool) -> None:
+    output.print_table([_run_cells(run) for run in planned.runs], "run")
+    for id, count in planned.dependents.items():
+        print(f"run {id.hex()} has something from them in {count} calls")
+    if planned.needed:
+        message(f"{planned.needed} of their {planned.calls} calls are needed by others, and stay")
+    verb = "taken out" if yes else "would be taken out"
+    message(
+        f"{len(planned.runs)} runs {verb}; `tasklineage gc --yes` then frees "
+        f"{size_text(planned.nbytes)}"
+    )
+    if not yes:
+        message("nothing was changed: --yes does it")
+
+
+def _removal_json(planned: Removal) -> output.Json:
+    return {
+        "runs": [run.id.hex() for run in planned.runs],
+        "calls": planned.calls,
+        "dependents": {id.hex(): count for id, count in planned.dependents.items()},
+        "needed": planned.needed,
+        "nbytes": planned.nbytes,
+    }
+
+
+def _pins(store: Store) -> roots.Pins:
+    roots.demand_local(store, "pinning")
+    return roots.Pins(store.path, read_only=store.read_only)
+
+
+def _run_id(store: Store, text: str) -> bytes:
+    item = find.get(text, store=store)
+    if not isinstance(item, Run):
+        raise ConfigError(
+            f"{text} is no run: only runs are taken out. `purge` erases a single value"
+        )
+    return bytes.fromhex(item.id)
+
+
+def _named(item: Run | Call | Artifact) -> tuple[str, bytes]:
+    """Its kind, and its id or Digest."""
+    if isinstance(item, Artifact):
+        return roots.ARTIFACT, bytes.fromhex(item.digest.removeprefix(DIGEST_TAG))
+    return roots.RUN if isinstance(item, Run) else roots.CALL, bytes.fromhex(item.id)

@@ -24,6 +24,7 @@ from tasklineage.storage.records import (
     CallEnd,
     Edge,
     Ref,
+    Swept,
     new,
     new_id,
 )
@@ -243,7 +244,12 @@ class Body:
         )  # fmt: skip
         record: CallEnd = new(CallEnd, fields)
         try:
-            run.append(record)
+            try:
+                run.append(record)
+            except Swept:
+                from tasklineage.core.swept import record_again  # very rare
+
+                this.output = record_again(store, record, value) or this.output
         except StoreError as unwritten:
             raise _with_value(unwritten, value, this) from unwritten
         finally:

@@ -14,6 +14,7 @@ from tasklineage.core.source import Source
 from tasklineage.key.digest import Unresolved
 from tasklineage.key.pins import live
 from tasklineage.storage.codecs.pickled import CLOUDPICKLE, PICKLE
+from tasklineage.storage.codecs.plain import PLAIN
 from tasklineage.storage.frames import Location
 from tasklineage.storage.records import Edge, Ref, as_ref
 from tasklineage.storage.store import Store
@@ -118,7 +119,11 @@ class Elements:
                 continue
             value = engine.decoded(call, memo)
             if value is not engine.MISS:
-                records.append(engine.record_hit(call, memo, value))
+                hit = engine.record_hit(call, memo, value)
+                if call.output.oid is None and call.output.codec == PLAIN:
+                    records.append(hit)
+                else:
+                    engine.append_hit(call, memo, value, hit)
                 outcome = Outcome(value, None, call.status, call.id, call.output.digest, True)
                 pulled[i] = self.outcome_of(call, outcome, memo.ended, memo.ended)
         if records:

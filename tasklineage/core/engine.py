@@ -25,7 +25,7 @@ from tasklineage.core.deferred import with_values
 from tasklineage.core.failure import described, without_our_frames
 from tasklineage.core.frame import Frame, Position, current
 from tasklineage.core.loops import in_thread, run_coroutine
-from tasklineage.errors import CorruptObject, MissingObject, UnhashableArgument
+from tasklineage.errors import CorruptObject, MissingObject, StoreError, UnhashableArgument
 from tasklineage.key.digest import Unresolved
 from tasklineage.storage.codecs import Undecodable
 from tasklineage.storage.records import (
@@ -36,6 +36,7 @@ from tasklineage.storage.records import (
     CallEnd,
     Hit,
     Ref,
+    Swept,
     as_ref,
     new,
     new_id,
@@ -212,8 +213,28 @@ def answer(this: Call) -> Any:
         return MISS
     value = decoded(this, memo)
     if value is not MISS:
-        this.run.append(record_hit(this, memo, value))
+        try:
+            this.run.append(record_hit(this, memo, value))
+        except Swept:
+            _store_again(this, memo, value)
     return value
+
+
+def append_hit(this: Call, memo: CallEnd, value: Any, hit: Hit) -> None:
+    """Append the record of a hit. A value that is swept at that moment is stored anew."""
+    try:
+        this.run.append(hit)
+    except Swept:
+        _store_again(this, memo, value)
+
+
+def _store_again(this: Call, memo: CallEnd, value: Any) -> None:
+    from tasklineage.core.swept import record_again  # very rare
+
+    try:
+        this.output = record_again(this.run.store, memo, value) or this.output
+    except StoreError as error:
+        this.run.warn_unwritten(error)
 
 
 def decoded(this: Call, memo: CallEnd) -> Any:

@@ -24,7 +24,7 @@ from tasklineage.key.guards import renew_epoch
 from tasklineage.key.hidden import Hidden
 from tasklineage.key.tasklike import TaskLike
 from tasklineage.query.slot import Slot
-from tasklineage.storage.records import Ref, RunBegin, RunEnd, Verified, new_id
+from tasklineage.storage.records import Ref, RunBegin, RunEnd, Swept, Verified, new_id
 
 if TYPE_CHECKING:
     from tasklineage.core.task import Task
@@ -108,27 +108,30 @@ class RunState:
         namespace: str | None = None,
     ) -> None:
         """Record that the run has begun."""
-        self.append(
-            RunBegin(
-                self.id,
-                self.name,
-                None if self.parent is None else self.parent.id,
-                namespace or config.namespace(),
-                config.user(),
-                os.uname().nodename,
-                self._pid,
-                command_line(),
-                tuple((k, self._described(k, v)) for k, v in (params or {}).items()),
-                tuple(tags),
-                time.time(),
-                str(getattr(self.executor_spec, "name", self.executor_spec or "")),
-                sys.version.split()[0],
-                sys.platform,
-                git_commit(),
-                ambient=self.is_ambient,
-                cwd=working_folder(),
-            )
+        record = RunBegin(
+            self.id,
+            self.name,
+            None if self.parent is None else self.parent.id,
+            namespace or config.namespace(),
+            config.user(),
+            os.uname().nodename,
+            self._pid,
+            command_line(),
+            self._described_all(params or {}),
+            tuple(tags),
+            time.time(),
+            str(getattr(self.executor_spec, "name", self.executor_spec or "")),
+            sys.version.split()[0],
+            sys.platform,
+            git_commit(),
+            ambient=self.is_ambient,
+            cwd=working_folder(),
         )
+        try:
+            self.append(record)
+        except Swept:  # a parameter that is a large value was swept at that moment
+            with contextlib.suppress(Swept):
+                self.append(record._replace(params=self._described_all(params or {})))
         self._surroundings.start()
 
     def end(self, error: BaseException | None = None, status: str | None = None) -> None:
@@ -224,6 +227,9 @@ class RunState:
         from tasklineage.query.find import open_run
 
         return open_run(self.store, self.id)
+
+    def _described_all(self, params: Mapping[str, Any]) -> tuple[tuple[str, Ref], ...]:
+        return tuple((name, self._described(name, value)) for name, value in params.items())
 
     def _described(self, name: str, value: Any) -> Ref:
         try:

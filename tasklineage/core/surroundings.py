@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from tasklineage.errors import StoreError
 from tasklineage.query.slot import Slot
 from tasklineage.storage import forks
+from tasklineage.storage.records import Swept
 
 if TYPE_CHECKING:
     from tasklineage.storage.store import Store
@@ -67,7 +68,10 @@ class Surroundings:
         from tasklineage.core.environment import record_environment  # not in the way of a call
 
         with contextlib.suppress(StoreError):  # a full disk is told of by the run's own records
-            record_environment(self._run, self._store)
+            try:
+                record_environment(self._run, self._store)
+            except Swept:  # what it is was swept at that moment: stored anew now
+                record_environment(self._run, self._store)
 
 
 _pending: weakref.WeakValueDictionary[bytes, Surroundings] = weakref.WeakValueDictionary()

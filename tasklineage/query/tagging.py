@@ -19,6 +19,7 @@ from tasklineage.query.runs import Run
 from tasklineage.storage import ref_names
 from tasklineage.storage.records import Ref
 from tasklineage.storage.refs import ARTIFACT, CALL, DELETED, RUN, Target, Version
+from tasklineage.storage.roots import rooted
 
 if TYPE_CHECKING:
     from tasklineage.storage.store import Store
@@ -62,7 +63,8 @@ def tag(
     NotFound, AmbiguousId
         There is no `x`, or an id begins several.
     MissingObject
-        The value was described when it was passed, and is not stored.
+        The value was described when it was passed, and is not stored; or it was collected as
+        garbage just now.
     ConfigError
         No ref can have that name.
     StoreError
@@ -91,8 +93,10 @@ def tag(
     item = item_of(x, store)
     opened = item.store
     check = None if expected is ANYTHING else _check(name, expected, opened)
+    target = _target(item, x)
     opened.flush()  # what a ref points to is there before the ref
-    moved = opened.refs.move(name, _target(item, x), message=message, check=check)
+    with rooted(opened, target.kind, target.id, target.value):
+        moved = opened.refs.move(name, target, message=message, check=check)
     return RefVersion(opened, moved)
 
 

@@ -224,6 +224,11 @@ class Catalog:
         found = self._upkeep.ask(lambda tables: tables.all(query, (digest, OUTPUT, PART)))
         return {from_sql(name): count for name, count in found}
 
+    def call_end(self, id: bytes) -> CallEnd | None:
+        """The record of the call of that id, if it is over and can be read."""
+        found = self.calls_of((id,)).get(id)
+        return None if found is None else self._call_at(found.location)
+
     # How calls hang together. Each takes many ids, for one question costs as much as a thousand.
 
     def calls_of(self, ids: Iterable[bytes]) -> dict[bytes, CallRow]:

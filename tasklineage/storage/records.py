@@ -16,6 +16,8 @@ from typing import Any, NamedTuple, NewType, TypeVar
 
 import msgpack
 
+from tasklineage.errors import TasklineageError
+
 Digest = NewType("Digest", bytes)
 ObjectId = NewType("ObjectId", bytes)
 Id = NewType("Id", bytes)
@@ -27,6 +29,13 @@ not known to pyright while unapplied."""
 RUNNING, DONE, FAILED, CAUGHT, CANCELLED, SKIPPED, TIMEOUT = (
     "running", "done", "failed", "caught", "cancelled", "skipped", "timeout",
 )  # fmt: skip
+
+
+class Swept(TasklineageError):
+    """A record that was just appended names objects that a sweep has deleted meanwhile.
+
+    Whoever has the values writes them, and the record, again. It never reaches a user.
+    """
 
 
 class Ref(NamedTuple):

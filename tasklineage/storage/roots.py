@@ -7,18 +7,21 @@ all, and is removed by removing the file.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from tasklineage import config
-from tasklineage.errors import StoreError, StoreReadOnly
+from tasklineage.errors import ConfigError, MissingObject, StoreError, StoreReadOnly
 from tasklineage.storage.codecs import named_ids
+from tasklineage.storage.epochs import SWEEPS, Counters
 from tasklineage.storage.modes import create_file, make_folder
 from tasklineage.storage.reach import Graph, Reached
+from tasklineage.storage.records import Ref, as_ref
 
 if TYPE_CHECKING:
     from tasklineage.storage.store import Store
@@ -121,6 +124,21 @@ class Pins:
             raise StoreReadOnly(f"the store at {self._root} is read-only: pins stay as they are")
 
 
+def demand_local(store: Store, what: str) -> None:
+    """Return if the store is a folder of this machine.
+
+    Raises
+    ------
+    ConfigError
+        It is remote: what is here is only its mirror.
+    """
+    if store.remote is not None:
+        raise ConfigError(
+            f"{what} of a remote store comes with a later version of tasklineage: {store.url} "
+            "stays as it is"
+        )
+
+
 def roots_of(store: Store) -> list[Root]:
     """Everything that is kept by name: pins, and each version of every ref that is not deleted.
 
@@ -151,6 +169,42 @@ def reached_by(graph: Graph, roots: Iterable[Root]) -> Reached:
             objects |= graph.holders.get(root.id, set())
             objects.update(root.oids)
     return graph.reached(runs, calls, objects)
+
+
+@contextlib.contextmanager
+def rooted(store: Store, kind: str, id: bytes, ref: Ref | None = None) -> Generator[None]:
+    """A block that makes a root; what that keeps is there at the end of it, and stays.
+
+    A sweep that is going on may have looked at the roots before: it is waited for. One that begins
+    later sees the root. `ref` is where an artifact is, if that is known.
+
+    Raises
+    ------
+    MissingObject
+        It was collected at that moment.
+    """
+    from tasklineage.storage.sweeps import wait_until_free
+
+    counters = Counters(store.path, read_only=True)
+    before = counters.now()
+    yield
+    if before[SWEEPS] % 2 or counters.now() != before:
+        wait_until_free(store.path)
+        if not _is_there(store, kind, id, ref):
+            raise MissingObject(
+                f"the {kind} {id.hex()} was collected as garbage at that moment: compute it again"
+            )
+
+
+def _is_there(store: Store, kind: str, id: bytes, ref: Ref | None) -> bool:
+    if kind == RUN:
+        return bool(store.catalog.find_runs(prefix=id.hex(), limit=1))
+    if kind == CALL:
+        record = store.catalog.call_end(id)
+        ref = None if record is None or record.output is None else as_ref(record.output)
+    elif ref is None:
+        ref = next((row.ref for row in store.catalog.find_artifacts(digest=id)), None)
+    return ref is None or not ref.is_stored or store.has(ref)
 
 
 def _refs(store: Store) -> Iterator[Root]:

@@ -36,6 +36,7 @@ from tasklineage.key.pins import State
 from tasklineage.storage import ending, forks
 from tasklineage.storage import format as layout
 from tasklineage.storage.catalog import Catalog
+from tasklineage.storage.epochs import SWEEPS, Counters
 from tasklineage.storage.flight import Flight
 from tasklineage.storage.frames import Location
 from tasklineage.storage.journal import Journal
@@ -54,11 +55,14 @@ if TYPE_CHECKING:
     from tasklineage.storage.mirror import Opened as OpenedRemote
     from tasklineage.storage.refs import Refs
     from tasklineage.storage.remote import Remote
+    from tasklineage.storage.sweeps import Watch
 
 DURABILITIES = ("process", "power")
 SAVED_FROM = 1 << 20
 """Bytes of the journal beyond the catalog from which on it is brought up to date at the end."""
 _KEPT_OPEN = 8
+_UNMAPPED = (-2, 0)
+"""In the place of the counters, until something is appended."""
 _INDEXED = frozenset({CallEnd, Forget, Code, Versions, Accept})
 
 Members = tuple[tuple[str, bytes], ...]
@@ -86,6 +90,11 @@ class Store:
         self.read_only = read_only
         self.allow_pickle = allow_pickle
         self.durability = durability
+        self._counters = Counters(path, read_only=read_only)
+        self._began = began = self._counters.now()[SWEEPS]  # before anything else is read
+        self._calm = -1 if began % 2 else began
+        """What the counter of sweeps reads as long as nothing can have been swept meanwhile."""
+        self._view: Any = _UNMAPPED
         self.journal = journal = Journal(path, read_only=read_only, durability=durability)
         self.flight = Flight(path, lambda: journal.writer, read_only)
         # The indexes of a mirror are written by whoever only reads the store, too.
@@ -106,6 +115,7 @@ class Store:
             self.objects = Objects(path, **options)
         else:
             self._attach(remote, options)
+        self._watch: Watch | None = None
         self._tail = Tail(self.journal, self.catalog)
         self._values = Values(
             self.objects,
@@ -153,6 +163,8 @@ class Store:
         ------
         StoreError
             They could not be written; `errno` says why.
+        Swept
+            They are written, and what one of them names was deleted meanwhile.
         """
         if self.read_only:
             self._warn_read_only()
@@ -164,6 +176,8 @@ class Store:
                 if type(record) in _INDEXED:
                     self._note(record, location)
             self._tail.last = locations[-1]
+            if self._view[SWEEPS] != self._calm:
+                self._look_again(records)
 
     def append_one(self, record: Record) -> None:
         """As `append`, of one record. HOT."""
@@ -176,6 +190,8 @@ class Store:
         if type(record) in _INDEXED:
             self._note(record, location)
         self._tail.last = location
+        if self._view[SWEEPS] != self._calm:
+            self._look_again((record,))
 
     def append_many(self, records: Iterable[Record]) -> None:
         """As `append`."""
@@ -508,6 +524,20 @@ class Store:
         self.objects = objects = remote.objects(**options)
         self.catalog.refresh_by(remote.pull)
         remote.attach(self, objects)
+
+    def _look_again(self, records: Iterable[Record]) -> None:
+        """Return if what these records name, which were just appended, is there and stays."""
+        view = self._view = self._counters.map()
+        counter = view[SWEEPS]
+        if counter == self._calm:
+            return
+        watch = self._watch
+        if watch is None:
+            from tasklineage.storage.sweeps import Watch  # sweeps are rare
+
+            watch = Watch(self.path, self._began, self.objects, self.catalog.call_end)
+            self._watch = watch
+        watch.check(records, counter)
 
     def _older_memo(self, code: bytes, key: bytes, damaged: Memo) -> CallEnd | None:
         """What answers instead of a memo whose record is damaged."""

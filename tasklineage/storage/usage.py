@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from tasklineage.errors import ConfigError
 from tasklineage.storage.reach import Graph, RunFacts, closure, read_graph
-from tasklineage.storage.roots import ARTIFACT, Root, reached_by, roots_of
+from tasklineage.storage.roots import ARTIFACT, Root, demand_local, reached_by, roots_of
 
 if TYPE_CHECKING:
     from tasklineage.storage.store import Store
@@ -67,7 +67,7 @@ def usage(store: Store, by: str = "task") -> Usage:
     Raises
     ------
     ConfigError
-        There is no such division.
+        There is no such division; or the store is remote.
     StoreError
         Something could not be read.
 
@@ -77,6 +77,7 @@ def usage(store: Store, by: str = "task") -> Usage:
     """
     if by not in KINDS:
         raise ConfigError(f"du is by {', '.join(KINDS)}, not by {by!r}")
+    demand_local(store, "du")
     roots = roots_of(store)
     graph = read_graph(store.path, {root.id for root in roots if root.kind == ARTIFACT})
     needed, sizes = _Needed(store, graph), dict(object_sizes(store))

@@ -1,0 +1,440 @@
+"""Garbage collection: what nothing can reach any more is deleted, in two phases.
+
+    plan       which runs the rules do not keep, and which objects only those need; writes nothing
+    condemn    writes that as a list, `gc/condemned/<n>`, with the time by the store's clock
+    sweep      a day later at the earliest: looks again at everything, takes the runs of the list
+               out, and deletes those of its objects that still nothing can reach
+
+What is kept: the runs that the rules keep; those that have not ended while a process that records
+for them lives; whatever is pinned or has a ref; and all that these can reach (see `reach`). A run
+goes or stays with those that are nested in it.
+
+The day is for the processes on other machines, whose clocks may differ and whose writes may be seen
+late. On one machine the handshake of `sweeps` would do without it.
+
+A sweep that is killed has taken out some runs and deleted some of the objects: the list is still
+there, and the next sweep goes on with it. Runs are taken out before their objects go.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Callable, Generator, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from tasklineage import config
+from tasklineage.errors import ConfigError, StoreBusy, StoreError, StoreReadOnly
+from tasklineage.storage.backend import Folder
+from tasklineage.storage.epochs import FOLDER, SWEEPS, Counters
+from tasklineage.storage.reach import Graph, Reached, RunFacts, closure, read_graph
+from tasklineage.storage.records import Removed
+from tasklineage.storage.roots import ARTIFACT, RUN, Root, demand_local, reached_by, roots_of
+from tasklineage.storage.sweeps import (
+    Candidates,
+    encode_list,
+    exclusive,
+    read_list,
+    sweep_path,
+)
+from tasklineage.storage.usage import object_sizes
+
+if TYPE_CHECKING:
+    from tasklineage.storage.store import Store
+
+DAY = 86_400.0
+GRACE = DAY
+"""Seconds between condemning and sweeping."""
+_LISTS_KEPT = 16
+"""Lists of sweeps that processes may still want to read."""
+_AT_ONCE = 1000
+"""Records that are appended together."""
+
+Clock = Callable[[], float]
+
+
+class Rules(NamedTuple):
+    """Which runs are kept: each that one of these keeps. Without any, all."""
+
+    last: int | None = None
+    """The newest so many of each name, in each namespace."""
+    days: float | None = None
+    """Those begun in the last so many days."""
+    tags: tuple[str, ...] = ()
+    """Those that have one of these tags."""
+
+    def __str__(self) -> str:
+        told = [] if self.last is None else [f"--keep-last {self.last}"]
+        told += [] if self.days is None else [f"--keep-days {self.days:g}"]
+        return " ".join((*told, *(f"--keep-tag {tag}" for tag in self.tags)))
+
+
+ALL = Rules()
+"""Every run is kept: only what nothing can reach goes."""
+
+
+class Plan(NamedTuple):
+    """What would go."""
+
+    runs: list[RunFacts]
+    """Oldest first."""
+    calls: frozenset[bytes]
+    """Calls of these, and of runs taken out before, that name objects and that nothing reaches."""
+    objects: dict[bytes, int]
+    """Objects that nothing else can reach, and their sizes."""
+    kept: int
+    """Runs that stay."""
+
+    @property
+    def nbytes(self) -> int:
+        """What the objects take."""
+        return sum(self.objects.values())
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to do."""
+        return not self.runs and not self.objects
+
+
+class Condemned(NamedTuple):
+    """A list that waits for its sweep."""
+
+    number: int
+    at: float
+    """By the store's clock."""
+    runs: int
+    objects: int
+
+
+class Sweep(NamedTuple):
+    """What a sweep has done."""
+
+    runs: list[bytes]
+    """Taken out."""
+    objects: int
+    """Deleted."""
+    nbytes: int
+    spared: int
+    """Objects of the list that something reached again."""
+
+
+class Removal(NamedTuple):
+    """What it means to take some runs out."""
+
+    runs: list[RunFacts]
+    """Those that were asked for, and the runs nested in them; oldest first."""
+    calls: int
+    dependents: dict[bytes, int]
+    """Runs that stay, and how many of their calls have something from these runs."""
+    needed: int
+    """Calls of these runs that stay for them, for pins or for refs."""
+    nbytes: int
+    """What `gc` can free afterwards."""
+
+
+def clock_of(store: Store) -> Clock:
+    """The clock by which condemned lists are stamped: that of the store's file system."""
+    return Folder(str(store.path)).now
+
+
+def plan(store: Store, rules: Rules = ALL, *, clock: Clock | None = None) -> Plan:
+    """What the rules do not keep, and what nothing can reach. Changes nothing.
+
+    Raises
+    ------
+    ConfigError
+        The rules cannot work; or the store is remote.
+    StoreError
+        Something could not be read, so that nobody can say what may go.
+    """
+    _check(rules)
+    roots, graph = _read(store)
+    chosen = _chosen(graph, rules, (clock or clock_of(store))())
+    kept, going = _divided(store, graph, roots, lambda run: run.id in chosen)
+    reached = _reached(graph, kept, roots)
+    needed = closure(reached.objects, store.objects)
+    return Plan(
+        going,
+        frozenset(_calls_with_objects(graph, going) - reached.calls),
+        {oid: size for oid, size in object_sizes(store) if oid not in needed},
+        len(kept),
+    )
+
+
+def condemn(
+    store: Store, planned: Plan, rules: Rules = ALL, *, clock: Clock | None = None
+) -> Condemned:
+    """The list of what is planned to go, which is written now. Nothing is deleted.
+
+    Raises
+    ------
+    StoreReadOnly, StoreBusy, StoreError
+        It cannot be written, or somebody else is collecting garbage.
+    """
+    _demand(store)
+    now = (clock or clock_of(store))()
+    runs = tuple(run.id for run in planned.runs)
+    wanted = Candidates(now, rules.tags, runs, planned.calls, frozenset(planned.objects))
+    with _alone(store):
+        number = max((one.number for one in condemned(store)), default=0) + 1
+        _write(store, _list_path(store, number), wanted)
+    return Condemned(number, now, len(wanted.runs), len(wanted.objects))
+
+
+def condemned(store: Store) -> list[Condemned]:
+    """The lists that wait for their sweep, oldest first. Damaged ones are left out."""
+    folder = store.path / FOLDER / "condemned"
+    numbers = sorted(int(name) for name in _names(folder) if name.isdecimal())
+    found = ((number, read_list(_list_path(store, number))) for number in numbers)
+    return [
+        Condemned(number, known.at, len(known.runs), len(known.objects))
+        for number, known in found
+        if known is not None
+    ]
+
+
+def sweep(store: Store, *, grace: float = GRACE, clock: Clock | None = None) -> Sweep | None:
+    """What was deleted of the newest list that is `grace` seconds old; None: there is none.
+
+    Older lists are dropped with it.
+
+    Raises
+    ------
+    StoreReadOnly, StoreBusy, StoreError
+        Something cannot be read or deleted, or somebody else is collecting garbage.
+    """
+    _demand(store)
+    now = (clock or clock_of(store))()
+    with _alone(store):
+        due = [one for one in condemned(store) if one.at <= now - grace]
+        wanted = read_list(_list_path(store, due[-1].number)) if due else None
+        if wanted is None:
+            return None
+        with _announced(store, wanted):
+            done = _sweep(store, wanted)
+        for one in due:
+            _remove(_list_path(store, one.number))
+        _tidy(store)
+        return done
+
+
+def removal(store: Store, runs: Iterable[bytes]) -> Removal:
+    """What taking these runs out would mean. Changes nothing.
+
+    Raises
+    ------
+    ConfigError
+        One of them is kept by its name: it is pinned, or has a ref.
+    StoreBusy
+        One of them goes on.
+    StoreError
+        Something could not be read.
+    """
+    roots, graph = _read(store)
+    out = _with_nested(graph, runs)
+    for run in out:
+        named = [root.name for root in roots if root.kind == RUN and root.id == run.id]
+        if named:
+            raise ConfigError(
+                f"run {run.id.hex()} is kept by {', '.join(named)}: unpin it, or untag the ref"
+            )
+        if is_live(store, run):
+            raise StoreBusy(f"run {run.id.hex()} goes on: end its process first")
+    ids = {run.id for run in out}
+    stays = [run for run in graph.kept() if run.id not in ids]
+    before = closure(_reached(graph, graph.kept(), roots).objects, store.objects)
+    reached = _reached(graph, stays, roots)
+    freed = before - closure(reached.objects, store.objects)
+    sizes = dict(object_sizes(store))
+    own = {call for run in out for call in run.calls}
+    return Removal(
+        out,
+        len(own),
+        {run.id: count for run in stays if (count := _taken_from(graph, run, own))},
+        len(own & reached.calls),
+        sum(sizes.get(oid, 0) for oid in freed),
+    )
+
+
+def take_out(store: Store, runs: Iterable[bytes], reason: str) -> None:
+    """These runs are listed no more, and keep nothing.
+
+    Raises
+    ------
+    StoreError
+        That could not be recorded.
+    """
+    at, user = time.time(), config.user()
+    records = [Removed(run, at, user, reason) for run in runs]
+    for start in range(0, len(records), _AT_ONCE):
+        store.append(*records[start : start + _AT_ONCE])
+
+
+def _sweep(store: Store, wanted: Candidates) -> Sweep:
+    roots, graph = _read(store)
+    listed = frozenset(wanted.runs)
+    kept, going = _divided(
+        store,
+        graph,
+        roots,
+        lambda run: run.id not in listed or any(map(run.has_tag, wanted.tags)),
+    )
+    needed = closure(_reached(graph, kept, roots).objects, store.objects)
+    take_out(store, (run.id for run in going), "gc")
+    sizes = dict(object_sizes(store))
+    gone = [oid for oid in wanted.objects & sizes.keys() if oid not in needed]
+    for oid in gone:
+        _remove(Path(store.objects.path(oid)))
+    spared = wanted.objects & needed
+    return Sweep([run.id for run in going], len(gone), sum(sizes[oid] for oid in gone), len(spared))
+
+
+def _tidy(store: Store) -> None:
+    """Remove what killed processes have left half written. The lock is held."""
+    store.objects.remove_stale()
+    for folder in (store.path / FOLDER / "condemned", store.path / FOLDER / "sweeps"):
+        for name in _names(folder):
+            if name.startswith("."):
+                _remove(folder / name)
+
+
+def _read(store: Store) -> tuple[list[Root], Graph]:
+    """What is kept by name, and what the journal says now."""
+    demand_local(store, "garbage collection")
+    roots = roots_of(store)
+    return roots, read_graph(store.path, {root.id for root in roots if root.kind == ARTIFACT})
+
+
+def _reached(graph: Graph, kept: Iterable[RunFacts], roots: Iterable[Root]) -> Reached:
+    by_runs = graph.reached((run.id for run in kept), (), ())
+    by_name = reached_by(graph, roots)
+    return Reached(by_runs.calls | by_name.calls, by_runs.objects | by_name.objects)
+
+
+def _divided(
+    store: Store, graph: Graph, roots: Iterable[Root], is_kept: Callable[[RunFacts], bool]
+) -> tuple[list[RunFacts], list[RunFacts]]:
+    """The runs that stay and those that go, the oldest first. Removed ones are neither."""
+    named = {root.id for root in roots if root.kind == RUN}
+    kept: list[RunFacts] = []
+    going: list[RunFacts] = []
+    for family in graph.families():
+        runs = [run for run in family if not run.is_removed]
+        stays = any(
+            not run.is_known or run.id in named or is_kept(run) or is_live(store, run)
+            for run in runs
+        )
+        (kept if stays else going).extend(runs)
+    return kept, sorted(going, key=lambda run: run.started)
+
+
+def is_live(store: Store, run: RunFacts) -> bool:
+    """Whether the run has not ended, and a process that records for it lives."""
+    return not run.is_over and any(map(store.journal.is_alive, run.writers))
+
+
+def _chosen(graph: Graph, rules: Rules, now: float) -> set[bytes]:
+    """The runs that the rules keep."""
+    runs = [run for run in graph.kept() if run.is_known]
+    if rules == ALL:
+        return {run.id for run in runs}
+    chosen = {run.id for run in runs if any(map(run.has_tag, rules.tags))}
+    if rules.days is not None:
+        chosen |= {run.id for run in runs if run.started >= now - rules.days * DAY}
+    if rules.last is not None:
+        named: dict[tuple[str, str], list[RunFacts]] = {}
+        for run in sorted(runs, key=lambda run: run.id, reverse=True):
+            named.setdefault((run.namespace, run.name), []).append(run)
+        chosen |= {run.id for same in named.values() for run in same[: rules.last]}
+    return chosen
+
+
+def _with_nested(graph: Graph, runs: Iterable[bytes]) -> list[RunFacts]:
+    """These runs and all that were begun in their blocks."""
+    nested: dict[bytes, list[bytes]] = {}
+    for run in graph.kept():
+        if run.parent is not None:
+            nested.setdefault(run.parent, []).append(run.id)
+    found: dict[bytes, RunFacts] = {}
+    pending = list(runs)
+    while pending:
+        id = pending.pop()
+        if id in graph.runs and id not in found:
+            found[id] = graph.runs[id]
+            pending += nested.get(id, ())
+    return sorted(found.values(), key=lambda run: run.started)
+
+
+def _taken_from(graph: Graph, run: RunFacts, calls: set[bytes]) -> int:
+    """How many calls of the run were answered or given something by these calls."""
+    return sum(not calls.isdisjoint(graph.calls[call].producers) for call in run.calls)
+
+
+def _calls_with_objects(graph: Graph, going: Iterable[RunFacts]) -> set[bytes]:
+    """The calls of these runs, and of those taken out before, that name objects."""
+    out = (run for run in graph.runs.values() if run.is_removed)
+    return {call for run in (*going, *out) for call in run.calls if graph.calls[call].needs}
+
+
+def _check(rules: Rules) -> None:
+    if rules.last is not None and rules.last < 0:
+        raise ConfigError(f"--keep-last is a number of runs, from 0 on, not {rules.last}")
+    if rules.days is not None and not rules.days >= 0:
+        raise ConfigError(f"--keep-days is a number of days, from 0 on, not {rules.days}")
+
+
+def _demand(store: Store) -> None:
+    demand_local(store, "garbage collection")
+    if store.read_only:
+        raise StoreReadOnly(f"the store at {store.url} is read-only: nothing can be deleted in it")
+
+
+@contextlib.contextmanager
+def _alone(store: Store) -> Generator[None]:
+    """A block in which nobody else collects garbage."""
+    try:
+        with exclusive(store.path):
+            yield
+    except OSError as error:
+        if isinstance(error, StoreError):
+            raise
+        raise StoreError(
+            f"cannot collect garbage in {store.url}: {error.strerror or error}", errno=error.errno
+        ) from error
+
+
+@contextlib.contextmanager
+def _announced(store: Store, wanted: Candidates) -> Generator[None]:
+    """A block in which writers are careful about what is on the list."""
+    counters = Counters(store.path, read_only=False)
+    last = counters.now()[SWEEPS]
+    number = last + 1 + last % 2  # the next odd one: after a killed sweep the last was odd too
+    _write(store, sweep_path(store.path, number), wanted)
+    counters.set(SWEEPS, number)
+    try:
+        yield
+    finally:
+        counters.set(SWEEPS, number + 1)
+        _remove(sweep_path(store.path, number - 2 * _LISTS_KEPT))
+
+
+def _list_path(store: Store, number: int) -> Path:
+    return store.path / FOLDER / "condemned" / f"{number:08d}"
+
+
+def _write(store: Store, path: Path, candidates: Candidates) -> None:
+    Folder(str(store.path)).write(str(path.relative_to(store.path)), encode_list(candidates))
+
+
+def _remove(path: Path) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
+
+
+def _names(folder: Path) -> list[str]:
+    try:
+        return os.listdir(folder)
+    except (FileNotFoundError, NotADirectoryError):
+        return []

@@ -1,0 +1,79 @@
+"""kill -9 at every step of condemning and sweeping: nothing that is needed is ever lost."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import tasklineage as tl
+from tasklineage.key.digest import digest
+from tasklineage.storage import gc
+from tasklineage.storage.gc import Rules
+from tasklineage.storage.store import Store
+from tests.crash import killer
+from tests.unit.storage.history import History
+
+pytestmark = pytest.mark.slow
+
+RULES = Rules(tags=("keep",))
+VALUES = [bytes([n]) * 20_000 for n in range(4)]
+
+
+def collected(root: Path, say: killer.Say) -> None:
+    """Two runs, of which one is not kept but has computed what the other was answered with."""
+    store, history = Store(root), History()
+    old, new = history.run("old"), history.run("new", tags=("keep",))
+    store.append(old)
+    refs = [store.put(value, digest(value)) for value in VALUES]
+    calls = [history.call(old, key=n, output=ref) for n, ref in enumerate(refs[:3])]
+    for call in calls:
+        store.append(*call)
+    store.append(history.end_run(old), new, history.hit(new, calls[0][1]))
+    store.append(*history.call(new, key=3, output=refs[3]), history.end_run(new))
+    say("made")
+    planned = gc.plan(store, RULES)
+    gc.condemn(store, planned, RULES)
+    say("condemned")
+    done = gc.sweep(store, grace=0)
+    assert done is not None
+    assert done.objects == 2
+    say("swept")
+
+
+def check(root: Path) -> None:
+    """What is kept is there; and what is not goes at the next attempt."""
+    store = Store(root)
+    assert _results(store, "new") == [VALUES[0], VALUES[3]]
+    if tl.runs("old", store=store, namespace="*"):  # else it was taken out: then it is not loaded
+        _take_all(store, complete=not list((root / "gc").glob("sweeps/*")))
+    gc.condemn(store, gc.plan(store, RULES), RULES)
+    gc.sweep(store, grace=0)
+    assert _results(store, "new") == [VALUES[0], VALUES[3]]
+    assert {size for _, size in gc.object_sizes(store)} != set()
+    assert len(list(gc.object_sizes(store))) == 2
+    assert [run.name for run in tl.runs(store=store, namespace="*")] == ["new"]
+    assert not any((root / "gc" / "condemned").iterdir())
+    store.close()
+
+
+def _results(store: Store, name: str) -> list[bytes]:
+    (run,) = tl.runs(name, store=store, namespace="*")
+    return [call.result for call in run.calls]
+
+
+def _take_all(store: Store, *, complete: bool) -> None:
+    """The results of the run that is not kept, while no sweep has begun all of them."""
+    if complete:
+        assert _results(store, "old") == VALUES[:3]
+
+
+def test_killed_anywhere(tmp_path: Path) -> None:
+    seen = set()
+    for outcome in killer.sweep(collected, tmp_path):
+        assert outcome.status in ("killed", "finished"), outcome
+        if "made" in outcome.said:
+            seen.add((outcome.operation, tuple(outcome.said)))
+            check(outcome.root)
+    assert ("unlink", ("made", "condemned")) in seen
+    assert ("pwrite", ("made", "condemned")) in seen
