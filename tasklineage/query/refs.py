@@ -9,17 +9,16 @@ from typing import TYPE_CHECKING, Any, overload
 
 from tasklineage.errors import CorruptObject, NotFound, TasklineageError
 from tasklineage.query.artifacts import Artifact
-from tasklineage.query.calls import call_of
+from tasklineage.query.calls import Call
 from tasklineage.query.ids import digest_text, moment
 from tasklineage.query.listing import Listing
 from tasklineage.query.render import html_faint, html_heading, html_pairs, one_line, time_text
 from tasklineage.query.runs import Run
-from tasklineage.storage import ref_names, refs
+from tasklineage.storage import ref_names
 from tasklineage.storage.records import Ref
-from tasklineage.storage.refs import ARTIFACT, DAMAGED, DELETED, Version
+from tasklineage.storage.refs import ARTIFACT, CALL, DAMAGED, DELETED, RUN, Version
 
 if TYPE_CHECKING:
-    from tasklineage.query.calls import Call
     from tasklineage.query.cells import Cells
     from tasklineage.storage.store import Store
 
@@ -72,20 +71,31 @@ class RefVersion:
         CorruptObject
             It is damaged.
         """
-        version, store = self._version, self._store
-        if version.kind == DAMAGED:
-            raise CorruptObject(version.message)
-        if version.kind == DELETED:
+        if self.kind == DAMAGED:
+            raise CorruptObject(self.message)
+        if self.kind == DELETED:
             raise NotFound(f"{self._what} deleted the ref: it points to nothing")
-        if version.kind == ARTIFACT:
-            return Artifact(store, _readable(store, version.ref))
-        try:
-            return _found(store, version)
-        except NotFound:
+        found = self.known()
+        if found is None:
+            self._store.refresh()  # a ref is seen at once, records of other machines in a moment
+            found = self.known()
+        if found is None:
             raise NotFound(
-                f"{self._what} points to the {version.kind} {self.id}, which {store.url} does not "
-                "have: it was removed, or was not copied with the ref"
-            ) from None
+                f"{self._what} points to the {self.kind} {self.id}, which {self._store.url} does "
+                "not have: it was removed, or was not copied with the ref"
+            )
+        return found
+
+    def known(self) -> Run | Call | Artifact | None:
+        """What it points to; None for what has nothing, or what is not known here yet."""
+        store, target = self._store, self._version.target
+        if self.kind == ARTIFACT:
+            return Artifact(store, _readable(store, self._version.ref))
+        if self.kind == CALL:
+            row = store.catalog.calls_of([target]).get(target)
+            return None if row is None else Call(store, row)
+        rows = store.catalog.find_runs(prefix=target.hex(), limit=1) if target else []
+        return Run(store, target, rows[0]) if rows else None
 
     @property
     def value(self) -> Any:
@@ -226,15 +236,6 @@ def value_of(item: Run | Call | Artifact) -> Any:
     return item.value if isinstance(item, Artifact) else item.result
 
 
-def _found(store: Store, version: Version) -> Run | Call:
-    """The run or call."""
-    if version.kind != refs.RUN:
-        return call_of(store, version.target)
-    run = Run(store, version.target)
-    run.name  # noqa: B018 - NotFound if there is none
-    return run
-
-
 def _readable(store: Store, ref: Ref) -> Ref:
     """Where the value can be read: where the version says, else where it was stored again."""
     if store.has(ref):
@@ -244,10 +245,12 @@ def _readable(store: Store, ref: Ref) -> Ref:
 
 
 def _target_text(version: RefVersion) -> str:
-    """What it points to, for people; empty where that cannot be read."""
+    """What it points to, for people; empty where that is not known."""
     try:
-        target = version.target
+        target = version.known() if version.kind in (RUN, CALL, ARTIFACT) else None
     except TasklineageError:
+        return ""
+    if target is None:
         return ""
     if isinstance(target, Artifact):
         return one_line(f"{target.type}: {target.preview}", 60)

@@ -97,17 +97,17 @@ class Remote:
         if entry is not None:
             entry.close()
 
-    def pull(self) -> None:
+    def pull(self, *, now: bool = False) -> None:
         """What others have put is in the mirror, as of a moment ago. HOT where that is so.
 
-        A warning is given where the store cannot be reached.
+        With `now`, as of now. A warning is given where the store cannot be reached.
         """
         state = self._state
-        if time.monotonic() < state.pull_from:
+        if time.monotonic() < state.pull_from and not now:
             return
         with state.pulling:
             began = time.monotonic()
-            if began < state.pull_from:  # another thread has done so meanwhile
+            if began < state.pull_from and not now:  # another thread has done so meanwhile
                 return
             pause = _LEAST_PAUSE
             try:

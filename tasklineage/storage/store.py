@@ -471,6 +471,11 @@ class Store:
         if self.remote is not None:
             self.remote.flush(wait=wait)
 
+    def refresh(self) -> None:
+        """What other machines had put by now is known. Of a local store that is so anyway."""
+        if self.remote is not None:
+            self.remote.pull(now=True)
+
     def prefetch(self, refs: Iterable[Ref]) -> None:
         """Bring the objects of these values here, many at once, as far as they are small."""
         if self.remote is not None:

@@ -6,17 +6,24 @@ import json
 import subprocess
 import sys
 import textwrap
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
+import numpy as np
 import pytest
 
 import tasklineage as tl
 from tasklineage import task
 from tasklineage.cli.main import main
+from tasklineage.storage import format as layout
+from tasklineage.storage.backend import Folder
+from tasklineage.storage.mirror import Opened
 from tasklineage.storage.ref_names import version_key
 from tasklineage.storage.refs import Target
+from tasklineage.storage.store import Store
 
 WRITERS, ROUNDS = 16, 5
 
@@ -24,6 +31,11 @@ WRITERS, ROUNDS = 16, 5
 @task
 def train(rate: float) -> dict[str, float]:
     return {"rate": rate}
+
+
+@task
+def table(n: int) -> Any:
+    return np.arange(n)
 
 
 def start(program: str, *args: str) -> subprocess.Popen[str]:
@@ -222,3 +234,62 @@ def test_expected_moves_only_from_there(shell: Shell, call: tl.Call) -> None:
     shell("tag", call.id, "model", "--expected", "none")
     shell("tag", call.run_id, "model", "--expected", call.id)
     assert tl.get("model") == call.run
+
+
+# Other machines.
+
+
+@pytest.fixture
+def machines(tmp_path: Path) -> Iterator[Callable[[str], Store]]:
+    """Opens one remote store as a machine of that name does. The remote store is a folder here."""
+    bucket = Folder(tmp_path / "bucket", durable=True)
+    (tmp_path / "bucket").mkdir()
+    bucket.write(layout.FILE, layout.content(id="00"))
+    opened: list[Store] = []
+
+    def open(name: str) -> Store:
+        folder = tmp_path / name
+        layout.open_folder(folder)
+        opened.append(Store(folder, remote=Opened("s3://x", bucket, folder, True, 1 << 30)))
+        return opened[-1]
+
+    yield open
+    for store in opened:
+        store.close()
+
+
+def test_what_one_machine_tags_another_one_loads_at_once(
+    machines: Callable[[str], Store],
+) -> None:
+    here, there = machines("here"), machines("there")
+    for turn in range(3):
+        assert len(tl.runs(store=there, namespace="*")) == turn  # it has just looked
+        with tl.run("nightly", store=here) as run:
+            made = table(5_000 + turn)
+            tl.tag(run["table"], "call")
+            tl.tag(made, "value", store=here)
+            tl.tag(run, "run")
+            assert tl.get("call", store=there) == run["table"]
+            assert (tl.load("value", store=there) == made).all()
+            assert tl.get("run", store=there) == run
+    assert [ref.number for ref in tl.refs(store=there)] == [3, 3, 3]
+    tl.untag("value", store=there)
+    assert tl.reflog("value", store=here)[0].is_deleted
+
+
+def test_machines_that_tag_at_once_lose_no_update(machines: Callable[[str], Store]) -> None:
+    stores = [machines(f"machine{n}") for n in range(4)]
+
+    def work(store: Store, number: int) -> None:
+        with tl.run(f"run{number}", store=store) as run:
+            for _ in range(5):
+                tl.tag(run, "last")
+
+    threads = [Thread(target=work, args=(store, n)) for n, store in enumerate(stores)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    found = tl.reflog("last", store=stores[0])
+    assert [version.number for version in found] == list(range(20, 0, -1))
+    assert {version.target.id for version in found} == {run.id for run in tl.runs(store=stores[0])}
