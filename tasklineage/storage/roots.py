@@ -208,7 +208,7 @@ def _is_there(store: Store, kind: str, id: bytes, ref: Ref | None) -> bool:
 
 
 def _refs(store: Store) -> Iterator[Root]:
-    """What refs point to, or have pointed to."""
+    """What refs point to, or have pointed to since they were made or made anew."""
     from tasklineage.storage.refs import DAMAGED, DELETED
 
     for newest in store.refs.all():
@@ -219,6 +219,8 @@ def _refs(store: Store) -> Iterator[Root]:
             )
         if newest.kind != DELETED:
             for version in store.refs.history(newest.name):
+                if version.kind == DELETED:
+                    break
                 if version.is_there:
                     oids = named_ids(version.ref) if version.kind == ARTIFACT else ()
                     yield Root(version.kind, version.target, f"ref {version.name}", oids)

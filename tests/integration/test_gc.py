@@ -207,6 +207,17 @@ def test_earlier_versions_of_a_ref_are_kept_until_it_is_deleted(store: Store) ->
         tl.get("model@1", store=store).value  # type: ignore[union-attr]  # noqa: B018
 
 
+def test_a_ref_made_anew_does_not_keep_what_it_pointed_to_before(store: Store) -> None:
+    with tl.run("job", store=store):
+        tl.tag(blob(1), "model", store=store)
+        tl.untag("model", store=store)
+        tl.tag(blob(2), "model", store=store)
+    collect(store, Rules(last=0))
+    assert tl.load("model", store=store) == blob.__wrapped__(2)
+    with pytest.raises(MissingObject):
+        tl.get("model@1", store=store).value  # type: ignore[union-attr]  # noqa: B018
+
+
 def test_a_run_that_goes_on_is_kept(store: Store) -> None:
     with tl.run("job", store=store) as run:
         blob(1)
