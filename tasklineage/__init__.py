@@ -9,49 +9,48 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from tasklineage.core.ambient import current_run
-from tasklineage.core.frame import current_call
-from tasklineage.core.run import configure, run
-from tasklineage.core.task import Task, task
-from tasklineage.errors import (
-    AmbiguousId,
-    ConfigError,
-    CorruptObject,
-    LengthMismatch,
-    MergeConflict,
-    MissingFile,
-    MissingObject,
-    NotFound,
-    RefMoved,
-    StoreBusy,
-    StoreError,
-    StoreNotFound,
-    StoreReadOnly,
-    StoreUnavailable,
-    TasklineageError,
-    TaskTimeout,
-    TooManyItems,
-    UnhashableArgument,
-    UnreadableFile,
-    UnsafeFormat,
-    UnsatisfiableResources,
-    UnstorableResult,
-    UntrackedRead,
-    WorkerLost,
-)
-from tasklineage.key.digest import register_digest
-
 if TYPE_CHECKING:
     from tasklineage.cli.params import cli
+    from tasklineage.core.ambient import current_run
     from tasklineage.core.combinators import amap, gather, join, map, merge
     from tasklineage.core.fanout import Failure, Fanout
+    from tasklineage.core.frame import current_call
     from tasklineage.core.future import BoundCall, Future
     from tasklineage.core.inputs import Inputs
     from tasklineage.core.keyed import Key
     from tasklineage.core.planning import plan
     from tasklineage.core.policy import Retry
+    from tasklineage.core.run import configure, run
+    from tasklineage.core.task import Task, task
+    from tasklineage.errors import (
+        AmbiguousId,
+        ConfigError,
+        CorruptObject,
+        LengthMismatch,
+        MergeConflict,
+        MissingFile,
+        MissingObject,
+        NotFound,
+        RefMoved,
+        StoreBusy,
+        StoreError,
+        StoreNotFound,
+        StoreReadOnly,
+        StoreUnavailable,
+        TasklineageError,
+        TaskTimeout,
+        TooManyItems,
+        UnhashableArgument,
+        UnreadableFile,
+        UnsafeFormat,
+        UnsatisfiableResources,
+        UnstorableResult,
+        UntrackedRead,
+        WorkerLost,
+    )
     from tasklineage.executors.inline import Inline
     from tasklineage.executors.threads import Threads
+    from tasklineage.key.digest import register_digest
     from tasklineage.key.files import Dir, File
     from tasklineage.key.secrets import Secret
     from tasklineage.query.artifacts import Artifact
@@ -145,27 +144,56 @@ __all__ = [
 ]
 
 _LAZY = {
-    "Dir": "tasklineage.key.files",
-    "File": "tasklineage.key.files",
+    "AmbiguousId": "tasklineage.errors",
     "Artifact": "tasklineage.query.artifacts",
     "BoundCall": "tasklineage.core.future",
     "Call": "tasklineage.query.calls",
+    "ConfigError": "tasklineage.errors",
+    "CorruptObject": "tasklineage.errors",
     "Diff": "tasklineage.query.diff",
+    "Dir": "tasklineage.key.files",
     "Failure": "tasklineage.core.fanout",
     "Fanout": "tasklineage.core.fanout",
+    "File": "tasklineage.key.files",
     "Future": "tasklineage.core.future",
     "Inline": "tasklineage.executors.inline",
     "Inputs": "tasklineage.core.inputs",
     "Key": "tasklineage.core.keyed",
+    "LengthMismatch": "tasklineage.errors",
     "Lineage": "tasklineage.query.lineage",
+    "MergeConflict": "tasklineage.errors",
+    "MissingFile": "tasklineage.errors",
+    "MissingObject": "tasklineage.errors",
+    "NotFound": "tasklineage.errors",
     "Plan": "tasklineage.query.plans",
+    "RefMoved": "tasklineage.errors",
     "Retry": "tasklineage.core.policy",
     "Run": "tasklineage.query.runs",
     "Secret": "tasklineage.key.secrets",
     "Store": "tasklineage.storage.store",
+    "StoreBusy": "tasklineage.errors",
+    "StoreError": "tasklineage.errors",
+    "StoreNotFound": "tasklineage.errors",
+    "StoreReadOnly": "tasklineage.errors",
+    "StoreUnavailable": "tasklineage.errors",
+    "Task": "tasklineage.core.task",
+    "TaskTimeout": "tasklineage.errors",
+    "TasklineageError": "tasklineage.errors",
     "Threads": "tasklineage.executors.threads",
+    "TooManyItems": "tasklineage.errors",
+    "UnhashableArgument": "tasklineage.errors",
+    "UnreadableFile": "tasklineage.errors",
+    "UnsafeFormat": "tasklineage.errors",
+    "UnsatisfiableResources": "tasklineage.errors",
+    "UnstorableResult": "tasklineage.errors",
+    "UntrackedRead": "tasklineage.errors",
+    "Why": "tasklineage.query.why",
+    "WorkerLost": "tasklineage.errors",
     "amap": "tasklineage.core.combinators",
     "calls": "tasklineage.query.find",
+    "configure": "tasklineage.core.run",
+    "current_call": "tasklineage.core.frame",
+    "current_run": "tasklineage.core.ambient",
     "diff": "tasklineage.query.diff",
     "gather": "tasklineage.core.combinators",
     "get": "tasklineage.query.find",
@@ -180,14 +208,17 @@ _LAZY = {
     "plan": "tasklineage.core.planning",
     "reflog": "tasklineage.query.tagging",
     "refs": "tasklineage.query.tagging",
+    "register_digest": "tasklineage.key.digest",
+    "run": "tasklineage.core.run",
     "runs": "tasklineage.query.find",
     "tag": "tasklineage.query.tagging",
+    "task": "tasklineage.core.task",
     "untag": "tasklineage.query.tagging",
     "whence": "tasklineage.query.history",
-    "Why": "tasklineage.query.why",
     "why": "tasklineage.query.why",
 }
-"""Names that a program which only makes calls, one after the other, never needs."""
+"""Where each name is. Nothing is loaded before it is asked for: pytest loads this package in every
+session, for the plugin in `tasklineage.testing`, and most sessions need nothing of it."""
 
 
 def __getattr__(name: str) -> Any:

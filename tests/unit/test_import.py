@@ -34,7 +34,10 @@ def note(name, arguments):
 before = set(sys.modules)
 sys.addaudithook(note)
 import tasklineage
+bare = set(sys.modules) - before
+from tasklineage import task, run, configure
 print(json.dumps({
+    "bare": sorted(bare),
     "modules": sorted(set(sys.modules) - before),
     "events": events,
     "threads": threading.active_count(),
@@ -44,7 +47,7 @@ print(json.dumps({
 
 @cache
 def fresh_import() -> dict[str, Any]:
-    """What a new process sees when it imports the package."""
+    """What a new process sees when it imports the package, and what every program needs of it."""
     command = [sys.executable, "-B", "-c", PROBE]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     seen: dict[str, Any] = json.loads(done.stdout)
@@ -59,6 +62,11 @@ def test_import_does_not_load(module: str) -> None:
         if name == module or name.startswith(f"{module}.")
     ]
     assert not loaded
+
+
+def test_the_package_loads_nothing_of_itself_before_a_name_is_asked_for() -> None:
+    ours = [name for name in fresh_import()["bare"] if name.startswith("tasklineage.")]
+    assert ours == []
 
 
 def test_import_opens_no_socket_starts_no_process_and_writes_no_file() -> None:
