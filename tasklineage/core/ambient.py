@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
 import sys
 import threading
 import time
 import warnings
+from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
 
 from tasklineage import config
@@ -60,6 +62,32 @@ def current_run() -> Run | None:
     """The innermost open run, the ambient one included; None before the first call."""
     frame = current.get() or _ambient_frame()
     return None if frame is None else frame.run.view()
+
+
+@contextlib.contextmanager
+def set_aside() -> Generator[None]:
+    """In the block no run has begun yet; the ambient run that begins there ends with it.
+
+    Afterwards the runs that were open before go on: the ambient one, and that of this context.
+    """
+    until, outer = _Ambient.until, _exchange(None)
+    token = current.set(None)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(ValueError):  # the block has ended in another context
+            current.reset(token)
+        inner = _exchange(outer)
+        _Ambient.until = until
+        if inner is not None:
+            _end(inner, None)
+
+
+def _exchange(run: RunState | None) -> RunState | None:
+    """The ambient run there was; from now on it is this one."""
+    with _Ambient.lock:
+        before, _Ambient.run, _Ambient.settings = _Ambient.run, run, None
+        return before
 
 
 def _ambient_frame() -> Frame | None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import contextlib
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -48,6 +49,16 @@ def namespace(name: str | None, /) -> None:
     and `run=` find what they name in any namespace. Memos are shared by all.
     """
     _Seen.name = EVERYTHING if name is None else name
+
+
+@contextlib.contextmanager
+def namespace_kept() -> Generator[None]:
+    """What `namespace` sets in the block is forgotten after it."""
+    before = _Seen.name
+    try:
+        yield
+    finally:
+        _Seen.name = before
 
 
 def runs(

@@ -174,7 +174,8 @@ def _put(path: Path, written: bytes) -> None:
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     try:
         try:
-            os.write(descriptor, written)
+            while written:
+                written = written[os.write(descriptor, written) :]
             flush(descriptor)  # once in the life of a store: an empty one is refused
         finally:
             os.close(descriptor)

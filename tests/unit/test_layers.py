@@ -24,6 +24,7 @@ LAYERS = {
     "query": 3,
     "core": 4,
     "cli": 5,
+    "testing": 5,
     "ui": 5,
     "__main__": 6,
 }
@@ -31,9 +32,13 @@ LAYERS = {
 
 OPTIONAL = {
     "cloudpickle", "dask", "distributed", "fsspec", "jax", "joblib", "networkx", "numpy", "pandas",
-    "pebble", "polars", "pyarrow", "pydantic", "rich", "s3fs", "sklearn", "torch", "typer",
+    "pebble", "polars", "pyarrow", "pydantic", "pytest", "rich", "s3fs", "sklearn", "torch",
+    "typer",
 }  # fmt: skip
 """Packages that are not there for everybody, or are slow to import."""
+
+PLUGIN = "tasklineage.testing.plugin"
+"""pytest loads it, and nobody else."""
 
 COMMAND_LINE = {"rich", "typer"}
 """What the command line alone may import at the top of its modules: nobody else loads those."""
@@ -158,7 +163,10 @@ def test_the_engine_is_not_loaded_by_its_folder() -> None:
 
 def test_optional_packages_are_imported_where_they_are_used() -> None:
     def allowed(item: Import) -> bool:
-        return part(item.module) == "cli" and item.target.split(".")[0] in COMMAND_LINE
+        package = item.target.split(".")[0]
+        if item.module == PLUGIN:
+            return package == "pytest"
+        return part(item.module) == "cli" and package in COMMAND_LINE
 
     wrong = [
         str(item)
