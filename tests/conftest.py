@@ -13,6 +13,8 @@ import pytest
 from tasklineage import config
 
 collect_ignore = ["typing"]
+pytest.register_assert_rewrite("tests.conformance")
+pytest_plugins = ["pytester", "tests.servers.fixtures"]
 
 hypothesis.settings.register_profile(
     "ci",
@@ -54,6 +56,7 @@ def isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         monkeypatch.delenv(name)
     store = tmp_path / "default-store"
     monkeypatch.setenv("TASKLINEAGE_STORE", str(store))
+    monkeypatch.setenv("TASKLINEAGE_STATE", str(tmp_path / "default-state"))
     before = config.settings()
     yield store
     config.change(**before._asdict())
