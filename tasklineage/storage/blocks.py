@@ -12,6 +12,7 @@ from xxhash import xxh3_64_intdigest
 from tasklineage.errors import CorruptObject, MissingObject, StoreError
 from tasklineage.storage import frames, records
 from tasklineage.storage.frames import HEAD, MAGIC, MAX_PAYLOAD, VERSION, Location
+from tasklineage.storage.regular import open_regular
 from tasklineage.storage.segment import segment_path
 
 _SHIFT = 18
@@ -41,9 +42,10 @@ class OpenFile:
 
     __slots__ = ("fd",)
 
-    def __init__(self, path: str, flags: int = os.O_NOFOLLOW | os.O_NONBLOCK) -> None:
+    def __init__(self, path: str, *, is_folder: bool = False) -> None:
         self.fd = -1  # so that a failure below leaves nothing to close
-        self.fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | flags)
+        flags = os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECTORY
+        self.fd = os.open(path, flags) if is_folder else open_regular(path)
 
     def __del__(self) -> None:
         if self.fd >= 0:

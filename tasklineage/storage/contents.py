@@ -38,6 +38,7 @@ from tasklineage.storage.codecs.files import (
 from tasklineage.storage.object_layout import Chunked, Header
 from tasklineage.storage.objects import Objects
 from tasklineage.storage.records import Ref
+from tasklineage.storage.regular import open_regular
 
 Write = Callable[[Header, Any], bytes]
 Find = Callable[[type[File | Dir], bytes], bytes | None]
@@ -122,7 +123,7 @@ class StoredContents:
     def _blocks(self, oid: bytes, size: int) -> Iterator[memoryview]:
         """The last `size` bytes of an object: its buffer. They are read: maps count as memory."""
         try:
-            source = os.open(self._objects.path(oid), os.O_RDONLY | os.O_CLOEXEC)
+            source = open_regular(self._objects.path(oid))
         except FileNotFoundError:
             raise MissingObject(f"the store has no object {oid.hex()}", oid=oid) from None
         try:

@@ -20,11 +20,13 @@ import xxhash
 
 from tasklineage.key.file_contents import StatKey
 from tasklineage.storage.modes import create_file
+from tasklineage.storage.regular import open_regular
 
 FILE = "hashes"
 LEAST = 16 * 1024
 """Bytes of the smallest file that is remembered."""
 _LINE = struct.Struct("<5Q16sQ")
+LINE = _LINE.size
 _MOST = 50_000
 _U64 = (1 << 64) - 1
 
@@ -59,9 +61,9 @@ class FileHashes:
 
     def _append(self, line: bytes) -> None:
         anew, self._begins_anew = self._begins_anew, False
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC
+        flags = os.O_WRONLY | os.O_APPEND
         try:
-            descriptor = os.open(self._path, flags | os.O_TRUNC if anew else flags)
+            descriptor = open_regular(self._path, flags | os.O_TRUNC if anew else flags)
         except FileNotFoundError:
             descriptor = create_file(self._path)
         try:
@@ -71,17 +73,23 @@ class FileHashes:
 
     def _load(self) -> dict[bytes, bytes]:
         try:
-            content = self._path.read_bytes()[: _MOST * _LINE.size]
+            descriptor = open_regular(self._path)
         except OSError:
             return {}
+        try:
+            content = os.read(descriptor, _MOST * LINE)
+        except OSError:
+            return {}
+        finally:
+            os.close(descriptor)
         known: dict[bytes, bytes] = {}
-        for start in range(0, len(content) - _LINE.size + 1, _LINE.size):
-            line = content[start : start + _LINE.size]
+        for start in range(0, len(content) - LINE + 1, LINE):
+            line = content[start : start + LINE]
             if xxhash.xxh3_64_digest(line[:56])[::-1] == line[56:]:
                 known[line[:40]] = line[40:56]
-        lines = len(content) // _LINE.size
+        lines = len(content) // LINE
         # Behind a torn line nothing is found, and a file that is full is mostly of the past.
-        self._begins_anew = len(content) % _LINE.size != 0 or lines >= _MOST
+        self._begins_anew = len(content) % LINE != 0 or lines >= _MOST
         return known
 
 

@@ -20,7 +20,7 @@ def flush(fd: int) -> None:
 def flush_paths(*paths: str | os.PathLike[str]) -> None:
     """The content of these files, and the names in these folders, outlive a power cut."""
     for path in paths:
-        fd = os.open(path, os.O_RDONLY)
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
         try:
             flush(fd)
         finally:

@@ -19,6 +19,7 @@ import xxhash
 
 from tasklineage.errors import StoreError, StoreNotFound
 from tasklineage.storage.flushing import flush, flush_paths
+from tasklineage.storage.regular import open_regular
 
 NAME = "tasklineage store"
 VERSION = 1
@@ -53,7 +54,7 @@ def open_folder(
         It is a store of a newer version, its format file is missing or damaged, or the folder
         could not be made.
     """
-    found = _read_format(root)
+    found = read_format(root)
     made: list[Path] = []
     if found is None:
         if read_only or not create:
@@ -68,6 +69,12 @@ def open_folder(
     return can_be_written
 
 
+def is_intact(found: bytes) -> bool:
+    """Whether these lines are followed by their checksum."""
+    body, mark, checksum = found.rpartition(b"checksum ")
+    return bool(mark) and checksum == f"{xxhash.xxh3_64_hexdigest(body)}\n".encode()
+
+
 def check(found: bytes, root: Path | str) -> None:
     """Nothing, if this is the content of a format file that this version can read.
 
@@ -76,11 +83,10 @@ def check(found: bytes, root: Path | str) -> None:
     StoreError
         It is not; the message says what to do.
     """
-    body, mark, checksum = found.rpartition(b"checksum ")
-    if not mark or checksum != f"{xxhash.xxh3_64_hexdigest(body)}\n".encode():
+    if not is_intact(found):
         raise StoreError(f"{root}/{FILE} is damaged. {_remedy(root)}")
     fields: dict[str, str] = {}
-    for line in body.decode().splitlines()[1:]:
+    for line in found.decode("ascii", "replace").splitlines()[1:]:
         name, _, value = line.partition(" ")
         fields[name] = value
     version, algorithm = fields.get("version", ""), fields.get("hash", "")
@@ -92,7 +98,7 @@ def check(found: bytes, root: Path | str) -> None:
         )
 
 
-def _read_format(root: Path) -> bytes | None:
+def read_format(root: Path) -> bytes | None:
     """The bytes of the format file; None where there is no store.
 
     Raises
@@ -111,7 +117,7 @@ def _read_format(root: Path) -> bytes | None:
 
 def _read(root: Path) -> bytes | None:
     try:
-        descriptor = os.open(root / FILE, os.O_RDONLY)
+        descriptor = open_regular(root / FILE)
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -151,9 +157,9 @@ def _create(root: Path) -> None:
     """Make the folder, its format file, and a .gitignore that keeps it out of a working tree."""
     try:
         _make_folder(root)
-        _put(root / FILE, content())
+        put(root / FILE, content())
         if not os.path.exists(root / ".gitignore"):
-            _put(root / ".gitignore", b"*\n")
+            put(root / ".gitignore", b"*\n")
     except OSError as error:
         raise _failed("create a store at", root, error) from error
 
@@ -167,8 +173,8 @@ def _make_folder(root: Path) -> None:
             raise
 
 
-def _put(path: Path, written: bytes) -> None:
-    """The file is there whole, or not at all; another process may put the same one at once."""
+def put(path: Path, written: bytes) -> None:
+    """Put a small file in place, whole or not at all. Another process may put the same at once."""
     temporary = path.with_name(f".{path.name}.{os.urandom(8).hex()}")
     mode = os.stat(path.parent).st_mode & 0o666
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)

@@ -14,7 +14,9 @@ from typing import Any, TypeAlias
 
 import msgpack
 
+from tasklineage.storage.object_layout import check_lengths
 from tasklineage.storage.records import (
+    CHECKED_FROM,
     KIND_OF,
     RUNNING,
     Accept,
@@ -101,6 +103,8 @@ class Rows:
             adder = adders.get(kind)
             if adder is not None:
                 try:
+                    if length > CHECKED_FROM:
+                        check_lengths(memoryview(payload))
                     adder(payload, (segment, offset, length))
                 except (ValueError, TypeError, IndexError):
                     continue

@@ -22,9 +22,18 @@ from tasklineage.errors import StoreError, StoreReadOnly
 from tasklineage.storage import forks, frames
 from tasklineage.storage.blocks import Blocks, is_writer
 from tasklineage.storage.frames import Location
-from tasklineage.storage.listing import Listing, Source
+from tasklineage.storage.listing import Listing, Source, is_segment
 from tasklineage.storage.records import KIND_OF, Record, encode
-from tasklineage.storage.segment import LONGEST, Head, Oversize, Segment, is_held, read_head
+from tasklineage.storage.regular import open_regular
+from tasklineage.storage.segment import (
+    LONGEST,
+    Head,
+    Oversize,
+    Segment,
+    is_held,
+    read_head,
+    segment_path,
+)
 
 __all__ = ["Batch", "Cursor", "Damage", "Frame", "Head", "Journal", "Location"]
 
@@ -286,11 +295,16 @@ class Journal:
     def _next_segment(self) -> Segment:
         if self.read_only:
             raise OSError(errno.EROFS, "it was opened read-only")
-        self._seq += 1
-        writer = self._choose_writer()
-        if self._before_segment is not None:
-            self._before_segment(writer)
-        segment = Segment(self.folder, writer, self._seq, self._durable)
+        writer, seq = self._choose_writer(), self._seq + 1
+        try:
+            if self._before_segment is not None:
+                self._before_segment(writer)
+            segment = Segment(self.folder, writer, seq, self._durable)
+        except BaseException:
+            # No number is left out, and none is given twice: somebody may have seen that segment.
+            self._seq += os.path.lexists(segment_path(self.folder, writer, seq))
+            raise
+        self._seq = seq
         full, self._segment = self._segment, segment
         if full is not None:
             full.close()
@@ -311,8 +325,8 @@ class Journal:
             return None
         folder = self.folder / writer
         try:
-            name = max(filter(str.isdigit, os.listdir(folder)))
-            return int(name), os.open(folder / name, os.O_RDONLY | os.O_CLOEXEC)
+            name = max(filter(is_segment, os.listdir(folder)))
+            return int(name), open_regular(folder / name)
         except (OSError, ValueError):
             return None
 

@@ -184,7 +184,7 @@ class Listing:
         now = time.time_ns()
         try:
             if self._opened is None:
-                self._opened = OpenFile(self._folder, os.O_DIRECTORY)
+                self._opened = OpenFile(self._folder, is_folder=True)
             state = os.fstat(self._opened.fd)
             names = set(os.listdir(self._opened.fd))
         except FileNotFoundError:
@@ -225,7 +225,7 @@ class Listing:
             names = os.listdir(f"{self._folder}/{writer}")
         except (FileNotFoundError, NotADirectoryError):
             return
-        for seq in sorted(int(name) for name in names if _is_segment(name)):
+        for seq in sorted(int(name) for name in names if is_segment(name)):
             if seq > last:
                 self._add(writer, seq)
 
@@ -235,5 +235,6 @@ class Listing:
         self._known[writer] = source
 
 
-def _is_segment(name: str) -> bool:
+def is_segment(name: str) -> bool:
+    """Whether `name` can be that of a segment: 8 digits."""
     return len(name) == 8 and name.isascii() and name.isdigit()

@@ -110,31 +110,53 @@ def parse(content: memoryview) -> StoredObject:
     NewerLayout
         It is one of a later version.
     """
+    header, spans = read_front(content, len(content))
+    return StoredObject(header, [content[start:end] for start, end in spans])
+
+
+def read_front(content: memoryview, size: int) -> tuple[Header, list[tuple[int, int]]]:
+    """The header of an object of `size` bytes, and where its buffers begin and end.
+
+    `content` is all of it, or as much as the header needs.
+
+    Raises
+    ------
+    As `parse`.
+    """
     magic, version, _flags, length, _mac = _PREAMBLE.unpack_from(content)
     if magic != MAGIC:
         raise ValueError("no object")
     if version != VERSION:
         raise NewerLayout(f"an object of layout {version}")
-    end = _PREAMBLE.size + length
-    packed = content[_PREAMBLE.size : end]
-    check_lengths(packed)
-    codec, kind, meta, children, lengths = msgpack.unpackb(
-        packed, strict_map_key=False, unicode_errors="surrogatepass"
-    )
+    end = PREAMBLE + length
+    codec, kind, meta, children, lengths = unpacked(content[PREAMBLE:end])
     if type(codec) is not str or type(kind) is not str or set(map(type, lengths)) - {int}:
         raise TypeError("a header of other types")
     if any(type(child) is not bytes or len(child) != 16 for child in children):
         raise TypeError("a child that is no id")
-    buffers, offset = [], end
+    spans: list[tuple[int, int]] = []
+    offset = end
     for count in lengths:
         start = _aligned(offset)
         offset = start + count
-        if count < 0 or offset > len(content):
+        if count < 0 or offset > size:
             raise ValueError("a buffer ends behind the file")
-        buffers.append(content[start:offset])
-    if offset != len(content):
+        spans.append((start, offset))
+    if offset != size:
         raise ValueError("bytes behind the last buffer")
-    return StoredObject(Header(codec, kind, meta, tuple(children)), buffers)
+    return Header(codec, kind, meta, tuple(children)), spans
+
+
+def unpacked(packed: bytes | memoryview) -> Any:
+    """The msgpack value, whose lengths are known to be true before room is made for them.
+
+    Raises
+    ------
+    ValueError
+        It is not complete, or is none.
+    """
+    check_lengths(memoryview(packed))
+    return msgpack.unpackb(packed, strict_map_key=False, unicode_errors="surrogatepass")
 
 
 def front_length(content: bytes) -> int:
@@ -159,9 +181,7 @@ def children_in(front: memoryview) -> tuple[bytes, ...]:
     ValueError, TypeError
         It is no whole header.
     """
-    packed = front[PREAMBLE:]
-    check_lengths(packed)
-    children = msgpack.unpackb(packed, strict_map_key=False, unicode_errors="surrogatepass")[3]
+    children = unpacked(front[PREAMBLE:])[3]
     if any(type(child) is not bytes or len(child) != 16 for child in children):
         raise TypeError("a child that is no id")
     return tuple(children)

@@ -13,6 +13,7 @@ from __future__ import annotations
 import errno
 import functools
 import os
+import stat
 import struct
 import sys
 import time
@@ -38,6 +39,7 @@ from tasklineage.storage.object_layout import (
     laid_out,
     parse,
 )
+from tasklineage.storage.regular import open_regular
 
 if TYPE_CHECKING:
     import mmap
@@ -181,11 +183,14 @@ class Objects:
         """
         path = self.path(oid)
         try:
-            descriptor = os.open(path, os.O_RDONLY)
+            descriptor = open_regular(path)
         except FileNotFoundError:
             raise MissingObject(f"the store has no object {oid.hex()}: {_ANEW}", oid=oid) from None
         except OSError as error:
-            raise _unreadable(path, error) from error
+            odd = _odd(path)
+            if odd is None:
+                raise _unreadable(path, error) from error
+            raise self._corrupt(oid, path, odd) from error
         try:
             return self._open(oid, path, descriptor)
         except NewerLayout as error:
@@ -360,7 +365,7 @@ class Objects:
             if not os.path.isdir(folder):
                 self._make_folder(folder)
             os.rename(path, place)
-            if os.stat(place).st_ino != inode:
+            if os.lstat(place).st_ino != inode:
                 # Somebody has written it again since we opened it: give the good one back.
                 os.replace(place, path)
                 return None
@@ -397,10 +402,21 @@ def _mode(root: str) -> int:
 
 
 def _size(path: str) -> int | None:
+    """The size of the file; None where there is none, but nothing or something else."""
     try:
-        return os.stat(path).st_size
+        found = os.lstat(path)
     except (FileNotFoundError, NotADirectoryError):
         return None
+    return found.st_size if stat.S_ISREG(found.st_mode) else None
+
+
+def _odd(path: str) -> int | None:
+    """The inode of what stands there if it is no file."""
+    try:
+        found = os.lstat(path)
+    except OSError:
+        return None
+    return None if stat.S_ISREG(found.st_mode) else found.st_ino
 
 
 def _names(folder: str) -> list[str]:

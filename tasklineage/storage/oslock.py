@@ -24,6 +24,7 @@ from pathlib import Path
 
 from tasklineage.storage import forks
 from tasklineage.storage.modes import create_file, make_folder
+from tasklineage.storage.regular import open_regular
 
 _GET, _SET = 36, 37  # F_OFD_GETLK, F_OFD_SETLK
 _WRITE, _FREE = fcntl.F_WRLCK, fcntl.F_UNLCK
@@ -199,7 +200,7 @@ class FileLocks(KeyLocks):
 
     def is_locked(self, key: bytes) -> bool:
         try:
-            fd = os.open(self._folder / key.hex(), os.O_RDONLY | os.O_CLOEXEC)
+            fd = open_regular(self._folder / key.hex())
         except OSError:
             return False
         try:
@@ -260,7 +261,7 @@ def _try_flock(fd: int, kind: int) -> bool:
 def _open_or_create(path: Path) -> int:
     while True:
         try:
-            return os.open(path, os.O_RDWR | os.O_CLOEXEC)
+            return open_regular(path, os.O_RDWR)
         except FileNotFoundError:
             make_folder(path.parent)
         with contextlib.suppress(FileExistsError):

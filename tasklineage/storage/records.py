@@ -17,6 +17,7 @@ from typing import Any, NamedTuple, NewType, TypeVar
 import msgpack
 
 from tasklineage.errors import TasklineageError
+from tasklineage.storage.object_layout import check_lengths
 
 Digest = NewType("Digest", bytes)
 ObjectId = NewType("ObjectId", bytes)
@@ -359,6 +360,8 @@ KINDS: dict[int, type[Any]] = {
 }  # fmt: skip
 KIND_OF: dict[type[Any], int] = {record: kind for kind, record in KINDS.items()}
 
+CHECKED_FROM = 16 * 1024
+"""Bytes from which on a payload is looked through before it is unpacked: see `check_lengths`."""
 _REF_FIELDS = len(Ref._fields)
 # A lone surrogate, as in an undecodable file name, must not keep a call from being recorded.
 _pack = msgpack.Packer(autoreset=True, unicode_errors="surrogatepass").pack
@@ -405,6 +408,8 @@ def decode(kind: int, payload: bytes | memoryview) -> Any:
     record = KINDS.get(kind)
     if record is None:
         raise ValueError(f"unknown kind of record: {kind}")
+    if len(payload) > CHECKED_FROM:
+        check_lengths(memoryview(payload))
     fields = _unpack(payload, use_list=False, strict_map_key=False, unicode_errors="surrogatepass")
     if type(fields) is not tuple:
         raise ValueError(f"a {record.__name__} record is not an array")

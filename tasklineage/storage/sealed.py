@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 import threading
 import time
 from collections.abc import Generator
@@ -29,6 +30,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from tasklineage.errors import StoreBusy
 from tasklineage.storage import oslock
 from tasklineage.storage.modes import create_file, make_folder
+from tasklineage.storage.regular import open_regular
 
 if TYPE_CHECKING:
     import sqlite3
@@ -39,7 +41,10 @@ BLOCKED = 0.5
 """Seconds that a reader waits for SQLite's own lock: for a commit, which takes milliseconds."""
 _FIRST_WAIT, _LONGEST_WAIT = 0.001, 0.05
 _SECOND = 1_000_000_000
+COMPANIONS = ("-journal", "-wal", "-shm")
+"""How names of files end that SQLite may look for beside its own."""
 _SETTINGS = (
+    "trusted_schema = OFF", "cell_size_check = ON",
     "page_size = 8192", "journal_mode = MEMORY", "synchronous = OFF", "cache_size = -65536",
 )  # fmt: skip
 _abandoned: list[object] = []
@@ -76,10 +81,12 @@ class SealedFile:
         self._opened: tuple[int, int] | None = None
 
     def stamp(self) -> Stamp | None:
-        """The state that the file is in; None if there is none."""
+        """The state that the file is in; None if there is none, but nothing or a link or folder."""
         try:
-            found = os.stat(self.path)
+            found = os.lstat(self.path)
         except (FileNotFoundError, NotADirectoryError):
+            return None
+        if not stat.S_ISREG(found.st_mode):
             return None
         return Stamp(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
 
@@ -95,6 +102,7 @@ class SealedFile:
         opened = stamp and (stamp.device, stamp.inode)
         if self._connection is None or self._opened != opened:
             self.close()
+            self._refuse_companions()
             self._connection = connect(self.path)
             if self._is_durable:  # each commit flushes the whole file
                 self._connection.execute("PRAGMA synchronous = FULL")
@@ -117,7 +125,7 @@ class SealedFile:
 
     def remove(self) -> None:
         """The file is gone; what is open stays open."""
-        for name in (self.path, f"{self.path}-journal", f"{self.path}-wal", f"{self.path}-shm"):
+        for name in (str(self.path), *self._companions()):
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(name)
 
@@ -126,6 +134,22 @@ class SealedFile:
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()
+
+    def _companions(self) -> list[str]:
+        return [f"{self.path}{end}" for end in COMPANIONS]
+
+    def _refuse_companions(self) -> None:
+        """Files beside it that SQLite would believe, and play back: nobody here makes any.
+
+        Raises
+        ------
+        sqlite3.DatabaseError
+            There are some.
+        """
+        if any(map(os.path.lexists, self._companions())):
+            import sqlite3
+
+            raise sqlite3.DatabaseError(f"somebody else has left a journal beside {self.path}")
 
     def after_fork(self) -> None:
         """In a forked child: SQLite allows no connection to be used, nor closed, on both sides."""
@@ -206,7 +230,7 @@ def open_lock(path: Path) -> int:
     make_folder(path.parent)
     while True:
         try:
-            return os.open(path, os.O_RDWR | os.O_CLOEXEC)
+            return open_regular(path, os.O_RDWR)
         except FileNotFoundError:
             with contextlib.suppress(FileExistsError):
                 return create_file(path)

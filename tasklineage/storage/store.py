@@ -623,7 +623,7 @@ def open_store(
             return url
         allow_pickle, read_only = url.allow_pickle, url.read_only
         url = url.url
-    place, is_remote = _place(url)
+    place, is_remote = place_of(url)
     if storage_options and not is_remote:
         raise ConfigError(f"storage_options=... is for URLs of remote stores, not for {place}")
     options = _Options(
@@ -763,8 +763,14 @@ def _identity(path: str) -> tuple[int, int]:
         return 0, 0
 
 
-def _place(url: object) -> tuple[str, bool]:
-    """The local path that the URL stands for, or the URL of a remote store, and whether it is."""
+def place_of(url: object) -> tuple[str, bool]:
+    """The local path that the URL stands for, or the URL of a remote store, and whether it is.
+
+    Raises
+    ------
+    ConfigError
+        It stands for neither.
+    """
     if not isinstance(url, str | os.PathLike):
         raise ConfigError(f"a store is a path, a URL or a Store, not a {type(url).__name__}")
     text = os.fspath(url)

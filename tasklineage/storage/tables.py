@@ -79,6 +79,8 @@ CREATE TABLE verified (
     id BLOB PRIMARY KEY, run INT, status TEXT, segment INT, offset INT, length INT) WITHOUT ROWID;
 CREATE INDEX verified_by_run ON verified (run, id);
 """
+_STATEMENTS = sorted(filter(None, map(str.strip, _SCHEMA.split(";"))))
+"""As SQLite keeps them."""
 
 _END_WINS = """ON CONFLICT (id) DO UPDATE SET
     run = excluded.run, parent = excluded.parent, task = excluded.task, key = excluded.key,
@@ -116,6 +118,12 @@ class Tables:
             self.connection.execute(statement)
         self.connection.execute(f"PRAGMA user_version = {VERSION}")
         self.connection.execute("COMMIT")
+
+    def is_whole(self) -> bool:
+        """Whether there are just the tables and indices of this version: no view, no trigger."""
+        query = "SELECT sql FROM sqlite_master WHERE sql IS NOT NULL"
+        found = self.connection.execute(query).fetchmany(len(_STATEMENTS) + 1)
+        return sorted(sql for (sql,) in found if type(sql) is str) == _STATEMENTS
 
     def version(self) -> int:
         """Which schema this database has; 0 if none."""

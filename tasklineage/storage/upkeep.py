@@ -216,10 +216,10 @@ class Upkeep:
 
         try:
             tables = Tables(self._file.connection())
-            if tables.version() != VERSION:
+            if tables.version() != VERSION or not tables.is_whole():
                 return None
             seal = tables.seal()
-            is_sealed = seal is not None and stamp.is_sealed_by(seal)
+            is_sealed = type(seal) is int and stamp.is_sealed_by(seal)
             return _Index(tables, self._journal) if is_sealed and self._outlived(tables) else None
         except sqlite3.Error as error:
             if sealed.is_damage(error):

@@ -25,10 +25,12 @@ import xxhash
 
 from tasklineage.storage.modes import create_file
 from tasklineage.storage.objects import StatKey
+from tasklineage.storage.regular import open_regular
 from tasklineage.storage.segment import boot
 
 FILE = "verified"
 _LINE = struct.Struct("<16s4QQ")
+LINE = _LINE.size
 _MOST = 200_000
 _U64 = (1 << 64) - 1
 _WRITTEN_BACK = 60_000_000_000  # ns; Linux leaves nothing unwritten for more than half of that
@@ -65,9 +67,9 @@ class Verified:
 
     def _append(self, line: bytes) -> None:
         anew, self._begins_anew = self._begins_anew, False
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC
+        flags = os.O_WRONLY | os.O_APPEND
         try:
-            descriptor = os.open(self._path, flags | os.O_TRUNC if anew else flags)
+            descriptor = open_regular(self._path, flags | os.O_TRUNC if anew else flags)
         except FileNotFoundError:
             descriptor = create_file(self._path)
         try:
@@ -77,28 +79,35 @@ class Verified:
 
     def _load(self) -> dict[bytes, StatKey]:
         try:
-            descriptor = os.open(self._path, os.O_RDONLY)
+            descriptor = open_regular(self._path)
         except OSError:
             return {}
         try:
-            content = os.read(descriptor, _MOST * _LINE.size)
+            content = os.read(descriptor, _MOST * LINE)
         except OSError:
             return {}
         finally:
             os.close(descriptor)
-        whole = len(content) // _LINE.size
-        known: dict[bytes, StatKey] = {}
-        good = 0
-        seeds = (0, _this_boot())
-        for oid, *numbers, check in _LINE.iter_unpack(content[: whole * _LINE.size]):
-            device, inode, size, changed = numbers
-            key = (device, inode, size, changed)
-            if any(_line(oid, key, seed)[-8:] == check.to_bytes(8, "little") for seed in seeds):
-                known[oid] = key
-                good += 1
+        known, wrong = parsed(content)
         # Behind a torn line nothing is found, and a file that is full is mostly of the past.
-        self._begins_anew = good < whole or len(content) % _LINE.size != 0 or whole >= _MOST
+        is_full = len(content) // LINE >= _MOST
+        self._begins_anew = wrong > 0 or len(content) % LINE != 0 or is_full
         return known
+
+
+def parsed(content: bytes) -> tuple[dict[bytes, StatKey], int]:
+    """The objects that these lines vouch for, and the number of lines that are not sound."""
+    known: dict[bytes, StatKey] = {}
+    wrong = 0
+    seeds = (0, _this_boot())
+    for oid, *numbers, check in _LINE.iter_unpack(content[: len(content) // LINE * LINE]):
+        device, inode, size, changed = numbers
+        key = (device, inode, size, changed)
+        if any(_line(oid, key, seed)[-8:] == check.to_bytes(8, "little") for seed in seeds):
+            known[oid] = key
+        else:
+            wrong += 1
+    return known, wrong
 
 
 def _line(oid: bytes, key: StatKey, seed: int) -> bytes:

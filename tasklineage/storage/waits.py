@@ -24,7 +24,9 @@ from xxhash import xxh3_64_digest
 
 from tasklineage.storage.blocks import is_writer
 from tasklineage.storage.modes import create_file, make_folder
+from tasklineage.storage.object_layout import unpacked
 from tasklineage.storage.oslock import KeyLocks
+from tasklineage.storage.regular import open_regular
 
 _LONGEST = 16 << 20
 
@@ -145,13 +147,13 @@ class Board:
                 return []
             return [
                 Wait(owner, int(number), frozenset(held), frozenset(wanted), bool(can_yield))
-                for number, held, wanted, can_yield in msgpack.unpackb(content)
+                for number, held, wanted, can_yield in unpacked(content)
             ]
         return []
 
 
 def _content(path: Path) -> bytes:
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    fd = open_regular(path)
     try:
         return os.read(fd, _LONGEST)
     finally:

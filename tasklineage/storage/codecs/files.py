@@ -20,6 +20,7 @@ import msgpack
 from tasklineage.key.files import Dir, File, kept_pin, restored
 from tasklineage.key.folders import FILE, FOLDER, LINK, Entry, leads_inside
 from tasklineage.storage.codecs.base import Codec, Encoded
+from tasklineage.storage.object_layout import unpacked
 
 FILE_CONTENT, FOLDER_CONTENT = "file content", "folder content"
 """What an object with the content of one or the other says as its codec."""
@@ -76,7 +77,7 @@ def unpack_entries(packed: memoryview) -> tuple[Entry, ...]:
         It is none, or something in it would not stay in the folder.
     """
     try:
-        rows = msgpack.unpackb(packed, unicode_errors="surrogatepass")
+        rows = unpacked(packed)
         entries = tuple(Entry(*row) for row in rows)
     except (TypeError, msgpack.UnpackException) as error:
         raise ValueError("no listing of a folder") from error
