@@ -14,6 +14,7 @@ from tasklineage.cli import (
     dump,
     environment,
     execute,
+    fsck,
     lineage,
     reading,
     refs,
@@ -50,6 +51,7 @@ app.command("gc")(upkeep.gc)
 app.command("rm")(upkeep.rm)
 app.command("pin")(upkeep.pin)
 app.command("unpin")(upkeep.unpin)
+app.command("fsck", cls=fsck.Command)(fsck.fsck)
 app.command("rerun", context_settings=execute.SETTINGS)(rerunning.rerun)
 
 

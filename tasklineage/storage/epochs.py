@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tasklineage.storage.modes import create_file, make_folder
+from tasklineage.storage.regular import open_regular
 
 FOLDER = "gc"
 SWEEPS, PURGES = 0, 1
@@ -33,7 +34,7 @@ class Counters:
     def now(self) -> tuple[int, int]:
         """Both, read from the file; zeros where there is none."""
         try:
-            descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+            descriptor = open_regular(self._path)
         except OSError:
             return 0, 0
         try:
@@ -65,7 +66,7 @@ class Counters:
         """A descriptor of the file, which has both numbers."""
         while True:
             try:
-                return os.open(self._path, os.O_RDWR | os.O_CLOEXEC)
+                return open_regular(self._path, os.O_RDWR)
             except FileNotFoundError:
                 make_folder(self._path.parent)
             temporary = self._path.with_name(f".epochs-{os.urandom(8).hex()}")
@@ -82,7 +83,7 @@ class Counters:
         import mmap  # slow to import, and not needed by programs that record nothing
 
         try:
-            descriptor = os.open(self._path, os.O_RDONLY) if self._read_only else self._open()
+            descriptor = open_regular(self._path) if self._read_only else self._open()
         except OSError:  # there is none and none can be made
             return _Polled(self)
         try:

@@ -43,9 +43,11 @@ from tasklineage.errors import StoreBusy
 from tasklineage.storage import forks, oslock
 from tasklineage.storage.epochs import FOLDER
 from tasklineage.storage.modes import create_file, make_folder
+from tasklineage.storage.object_layout import unpacked
 from tasklineage.storage.objects import Objects
 from tasklineage.storage.reach import closure, needs_of
 from tasklineage.storage.records import CallEnd, Hit, Record, Swept
+from tasklineage.storage.regular import open_regular
 
 _MAGIC, _LAYOUT = b"\xc1tlg", 1
 _HEAD = struct.Struct("<4sIQ")
@@ -84,16 +86,19 @@ def decode_list(data: bytes) -> Candidates | None:
         _MAGIC, _LAYOUT, xxh3_64_intdigest(payload)
     ):
         return None
-    at, tags, runs, calls, objects = msgpack.unpackb(
-        payload, use_list=False, unicode_errors="surrogatepass"
-    )[:5]
-    return Candidates(at, tags, runs, frozenset(_ids(calls)), frozenset(_ids(objects)))
+    try:
+        at, tags, runs, calls, objects = unpacked(payload)[:5]
+        return Candidates(
+            float(at), tuple(tags), tuple(runs), frozenset(_ids(calls)), frozenset(_ids(objects))
+        )
+    except (ValueError, TypeError):
+        return None
 
 
 def read_list(path: str | os.PathLike[str]) -> Candidates | None:
     """The list at `path`; None if there is none, or none to be trusted."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = open_regular(path)
     except OSError:
         return None
     with open(descriptor, "rb") as file:
