@@ -62,6 +62,7 @@ if TYPE_CHECKING:
     from tasklineage.query.plans import Plan
     from tasklineage.query.runs import Run
     from tasklineage.query.tagging import load, reflog, refs, tag, untag
+    from tasklineage.query.transfers import pull, push
     from tasklineage.query.why import Why, why
     from tasklineage.storage.store import Store, open_store
 
@@ -131,6 +132,8 @@ __all__ = [
     "namespace",
     "open_store",
     "plan",
+    "pull",
+    "push",
     "reflog",
     "refs",
     "register_digest",
@@ -210,6 +213,8 @@ _LAZY = {
     "refs": "tasklineage.query.tagging",
     "register_digest": "tasklineage.key.digest",
     "run": "tasklineage.core.run",
+    "pull": "tasklineage.query.transfers",
+    "push": "tasklineage.query.transfers",
     "runs": "tasklineage.query.find",
     "tag": "tasklineage.query.tagging",
     "task": "tasklineage.core.task",

@@ -19,6 +19,7 @@ from tasklineage.cli import (
     reading,
     refs,
     rerunning,
+    transfer,
     upkeep,
     why,
 )
@@ -53,6 +54,10 @@ app.command("pin")(upkeep.pin)
 app.command("unpin")(upkeep.unpin)
 app.command("fsck", cls=fsck.Command)(fsck.fsck)
 app.command("rerun", context_settings=execute.SETTINGS)(rerunning.rerun)
+app.command("push")(transfer.push)
+app.command("pull")(transfer.pull)
+app.command("export")(transfer.export)
+app.command("import")(transfer.import_)
 
 
 def main(args: Sequence[str] | None = None) -> None:

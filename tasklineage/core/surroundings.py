@@ -56,7 +56,9 @@ class Surroundings:
         an import, and whoever imports that module elsewhere never gets on.
         """
         thread = self._thread
-        if thread is not None and thread is not threading.current_thread():
+        if thread is None or thread.ident is None:  # it is about to be started
+            return
+        if thread is not threading.current_thread():
             self._is_wanted.set()
             thread.join(PATIENCE if patience is None else patience)
             if not thread.is_alive():

@@ -11,5 +11,6 @@ class Slot:
 
     rerun: ClassVar[Callable[..., Any]]
     """`rerun(call, record, overrides)`: see `Call.rerun`."""
-    await_environment: ClassVar[Callable[[bytes], None]]
-    """Wait until the environment of a run that goes on in this process is recorded."""
+    await_environment: ClassVar[Callable[[bytes], None]] = lambda run: None
+    """Wait until the environment of a run that goes on in this process is recorded. Without the
+    engine there is no such run."""

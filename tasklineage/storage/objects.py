@@ -10,6 +10,7 @@ of it (copy on write) stays what it was for as long as somebody holds it.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import functools
 import os
@@ -18,7 +19,7 @@ import struct
 import sys
 import time
 import weakref
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
@@ -128,16 +129,49 @@ class Objects:
         Large buffers are hashed and written in place, never copied. With `durability="power"` the
         file and its folder are on the disk before this returns.
         """
-        if self.read_only:
-            raise StoreReadOnly(f"the store at {self.root} was opened read-only")
+        with self._writing():
+            size, pieces = laid_out(header, buffers)
+            return self._stored(pieces, size=size)[0]
+
+    def adopt(self, oid: bytes, pieces: Iterable[Any]) -> int:
+        """How many bytes the object of that id has; it is stored now, and `pieces` are its bytes.
+
+        Raises
+        ------
+        CorruptObject
+            They are not the bytes of that object. Nothing of them is left behind.
+        StoreError
+            It could not be written; `errno` says why. Nothing of it is left behind.
+        """
+        with self._writing():
+            return self._stored(pieces, expected=oid)[1]
+
+    def blocks(self, oid: bytes) -> Iterator[memoryview]:
+        """The bytes of the file of that id, in order; nobody has verified them.
+
+        A piece is good until the next one is asked for.
+
+        Raises
+        ------
+        MissingObject
+            There is none.
+        StoreError
+            It cannot be read.
+        """
+        path = self.path(oid)
         try:
-            return self._put(header, buffers)
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            raise _missing(oid) from None
         except OSError as error:
-            kind = StoreReadOnly if error.errno in _READ_ONLY else StoreError
-            reason = error.strerror or error
-            raise kind(
-                f"cannot write an object into {self.root}: {reason}", errno=error.errno
-            ) from error
+            raise _unreadable(path, error) from error
+        try:
+            size = os.fstat(descriptor).st_size
+            block = memoryview(bytearray(max(min(size, _LEAST_READ), 1)))
+            while count := _read_some(descriptor, block, path):
+                yield block[:count]
+        finally:
+            os.close(descriptor)
 
     def flush(self, oid: bytes) -> None:
         """An object that is there outlives a power cut, if this store promises that.
@@ -185,7 +219,7 @@ class Objects:
         try:
             descriptor = open_regular(path)
         except FileNotFoundError:
-            raise MissingObject(f"the store has no object {oid.hex()}: {_ANEW}", oid=oid) from None
+            raise _missing(oid) from None
         except OSError as error:
             odd = _odd(path)
             if odd is None:
@@ -248,23 +282,42 @@ class Objects:
                 continue
         return removed
 
-    def _put(self, header: Header, buffers: Sequence[Buffer]) -> bytes:
-        size, pieces = laid_out(header, buffers)
+    @contextlib.contextmanager
+    def _writing(self) -> Generator[None]:
+        """Errors of a block that writes an object are those of the store."""
+        if self.read_only:
+            raise StoreReadOnly(f"the store at {self.root} was opened read-only")
+        try:
+            yield
+        except OSError as error:
+            if isinstance(error, StoreError):  # of another store, which the bytes are read from
+                raise
+            kind = StoreReadOnly if error.errno in _READ_ONLY else StoreError
+            reason = error.strerror or error
+            raise kind(
+                f"cannot write an object into {self.root}: {reason}", errno=error.errno
+            ) from error
+
+    def _stored(
+        self, pieces: Iterable[Any], *, size: int | None = None, expected: bytes | None = None
+    ) -> tuple[bytes, int]:
+        """Id and size of the object of these bytes, which must have that size and that id."""
         temporary, descriptor = self._create()
         try:
             try:
-                oid = _write(descriptor, pieces, size)
+                oid, written = _write(descriptor, pieces)
+                _check(oid, written, size, expected)
                 if self._is_durable:
                     flush(descriptor)
             finally:
                 os.close(descriptor)
-            self._publish(temporary, oid, size)
+            self._publish(temporary, oid, written)
         except BaseException:
             _remove(temporary)
             raise
         if self._is_durable:
             self._note_flushed(oid)
-        return oid
+        return oid, written
 
     def _note_flushed(self, oid: bytes) -> None:
         if len(self._flushed) >= _MOST_REMEMBERED:
@@ -437,16 +490,26 @@ def _unreadable(path: str, error: OSError) -> StoreError:
     return StoreError(f"cannot read {path}: {error.strerror or error}", errno=error.errno)
 
 
-def _write(descriptor: int, pieces: Iterable[Any], size: int) -> bytes:
-    """xxh3-128 of what was written."""
+def _missing(oid: bytes) -> MissingObject:
+    return MissingObject(f"the store has no object {oid.hex()}: {_ANEW}", oid=oid)
+
+
+def _check(oid: bytes, written: int, size: int | None, expected: bytes | None) -> None:
+    """Nothing, if what was written is what it was to be."""
+    if size is not None and written != size:
+        raise ValueError(f"the buffers of an object have {written - size:+} bytes of what they say")
+    if expected is not None and expected != oid:
+        raise CorruptObject(f"object {expected.hex()} is not what was written", oid=expected)
+
+
+def _write(descriptor: int, pieces: Iterable[Any]) -> tuple[bytes, int]:
+    """xxh3-128 of what was written, and how many bytes that are."""
     hasher, written = xxhash.xxh3_128(), 0
     for block in _checked(in_blocks(pieces)):
         hasher.update(block)
         _write_all(descriptor, block)
         written += len(block)
-    if written != size:
-        raise ValueError(f"the buffers of an object have {written - size:+} bytes of what they say")
-    return hasher.digest()
+    return hasher.digest(), written
 
 
 def _checked(blocks: Iterable[Any]) -> Iterable[Any]:
@@ -465,6 +528,14 @@ def _write_all(descriptor: int, block: Any) -> None:
         if count <= 0:
             raise OSError(errno.EIO, "the system writes nothing and gives no reason")
         done += count
+
+
+def _read_some(descriptor: int, block: memoryview, path: str) -> int:
+    """How many bytes were read into the block; 0 at the end of the file."""
+    try:
+        return os.readv(descriptor, [block])
+    except OSError as error:
+        raise _unreadable(path, error) from error
 
 
 def _read(descriptor: int, size: int) -> memoryview:

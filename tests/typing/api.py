@@ -11,6 +11,7 @@ from typing import Annotated, Any, assert_type
 import tasklineage as tl
 from tasklineage import task
 from tasklineage.query.refs import RefVersion
+from tasklineage.query.transfers import Transfer
 
 
 class Model:
@@ -245,6 +246,12 @@ def names_that_move(model: Model, call: tl.Call) -> None:
     assert_type(tl.reflog("best")[0].target, tl.Run | tl.Call | tl.Artifact)
     assert_type(tl.reflog("best")[0].previous, str | None)
     tl.load("model/prod")
+
+
+def stores_that_share(run: tl.Run, other: tl.Store) -> None:
+    assert_type(tl.push("elsewhere", run, "model/prod", store="here"), Transfer)
+    assert_type(tl.pull(other, dry_run=True).refs, tuple[str, ...])
+    assert_type(str(tl.push(other)), str)
 
 
 def parts_of_values(artifact: tl.Artifact) -> None:

@@ -1,0 +1,394 @@
+"""What one store has and another lacks, put there: the work of push, pull, export and import.
+
+The journal of the source is read once, from end to end. A record is what its bytes say, wherever it
+stands: one that the destination has under any writer is not sent again, which is all it takes to go
+on after a kill. What the records need of objects is copied first, each verified on its way by the
+hash that is its name; then the new records become visible, all at once (see `parcel`).
+
+What the source has lost cannot be sent: objects that are damaged or gone are told, and the records
+that name them go all the same, so that both stores say the same of them.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+from xxhash import xxh3_128_digest
+
+from tasklineage.errors import CorruptObject, MissingObject, StoreError
+from tasklineage.storage.journal import Damage, Journal
+from tasklineage.storage.parcel import Parcel, remove_stale
+from tasklineage.storage.reach import needs_of
+from tasklineage.storage.records import (
+    KIND_OF,
+    KINDS,
+    Accept,
+    CallEnd,
+    Hit,
+    RunBegin,
+    RunEnvironment,
+    Verified,
+    decode,
+)
+from tasklineage.storage.store import Store
+
+_COUNTED = {KIND_OF[RunBegin]: "runs", KIND_OF[CallEnd]: "calls", KIND_OF[Hit]: "calls"}
+_WITH_VALUES = frozenset({KIND_OF[RunBegin], KIND_OF[CallEnd], KIND_OF[RunEnvironment]})
+_ACCEPT, _VERIFIED = KIND_OF[Accept], KIND_OF[Verified]
+_MISREAD = (ValueError, TypeError, LookupError, AttributeError)
+"""What a record raises that nobody here has written."""
+_THREADS = 8
+_AT_ONCE = 256
+"""Objects that are handed to the threads together."""
+_LONG_ARRAY = b"\xdc"
+"""The first byte of a packed array of more than 15 fields; its length follows in two."""
+_ID, _ID_LENGTH = b"\xc4\x10", 16
+"""What a packed id begins with: bytes, 16 of them."""
+
+
+class StoredBytes(Protocol):
+    """Objects that can be read, as `Objects` has them."""
+
+    def children(self, oid: bytes) -> tuple[bytes, ...]:
+        """Ids of the objects that it refers to; none where it is not at hand."""
+        ...
+
+    def blocks(self, oid: bytes) -> Iterator[memoryview]:
+        """The bytes of the object as they stand there, in order."""
+        ...
+
+    def size(self, oid: bytes) -> int | None:
+        """Bytes of the object; None where there is none."""
+        ...
+
+
+class Source(NamedTuple):
+    """Where records and objects come from."""
+
+    journal: Journal
+    objects: StoredBytes
+
+
+class Target(Protocol):
+    """Where they go."""
+
+    def known(self) -> set[bytes]:
+        """What it has already: the `identity` of each record."""
+        ...
+
+    def has(self, oid: bytes) -> bool:
+        """Whether it has that object."""
+        ...
+
+    def children(self, oid: bytes) -> tuple[bytes, ...]:
+        """Ids of the objects that it refers to; none where it is not at hand."""
+        ...
+
+    def adopt(self, oid: bytes, pieces: Iterable[Any]) -> int:
+        """How many bytes the object has; it is there now. Many threads may call."""
+        ...
+
+    def parcel(self) -> Parcel:
+        """What takes the records, until they are published or discarded."""
+        ...
+
+    def publish(self, parcel: Parcel) -> None:
+        """The records are there."""
+        ...
+
+
+SENT, PRESENT, DAMAGED, MISSING = "sent", "present", "damaged", "missing"
+
+
+class _Outcome(NamedTuple):
+    """What became of an object."""
+
+    what: str
+    nbytes: int = 0
+    """That were sent."""
+    below: tuple[bytes, ...] = ()
+    """Ids of the objects that it refers to."""
+
+
+class Selection(NamedTuple):
+    """Which records travel: those about one of these."""
+
+    subjects: frozenset[bytes]
+    """Ids of runs and calls, keys, digests of code versions and of interned sets."""
+    codes: frozenset[bytes]
+    """Code versions: what was accepted for or of one of them travels too."""
+
+
+class Progress(NamedTuple):
+    """How far the objects are."""
+
+    done: int
+    total: int
+    nbytes: int
+    """Of those that were sent."""
+
+
+class Sent(NamedTuple):
+    """What has travelled, and what could not."""
+
+    runs: int = 0
+    calls: int = 0
+    records: int = 0
+    """All of them, those of runs and calls included."""
+    objects: int = 0
+    nbytes: int = 0
+    """Of records and objects."""
+    present: int = 0
+    """Objects that were needed and there already."""
+    damaged: tuple[bytes, ...] = ()
+    """Objects of the source that are not what was written."""
+    missing: tuple[bytes, ...] = ()
+    """Objects that the source's records name and nobody has."""
+    broken: tuple[Damage, ...] = ()
+    """Bytes of the source's journal that are no sound record."""
+    unknown: int = 0
+    """Records of the source that this version does not understand; they were left out."""
+
+
+class IntoStore:
+    """A store as the target."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.has = store.objects.has
+        self.children = store.objects.children
+        self.adopt = store.objects.adopt
+
+    def known(self) -> set[bytes]:
+        # A journal of its own: this reader wants to see writers that others skip.
+        return {identity(kind, payload) for kind, payload in _frames(reader(self._store))}
+
+    def parcel(self) -> Parcel:
+        remove_stale(self._store.path)
+        return Parcel(self._store.path, durability=self._store.durability)
+
+    def publish(self, parcel: Parcel) -> None:
+        parcel.publish()
+
+
+class Nowhere:
+    """A store that is not there yet, as the target of a dry run."""
+
+    def known(self) -> set[bytes]:
+        return set()
+
+    def has(self, oid: bytes) -> bool:
+        del oid
+        return False
+
+    def children(self, oid: bytes) -> tuple[bytes, ...]:
+        del oid
+        return ()
+
+    def adopt(self, oid: bytes, pieces: Iterable[Any]) -> int:
+        del oid, pieces
+        return 0
+
+    def parcel(self) -> Parcel:
+        return Parcel(Path(os.devnull))  # nothing is put into it
+
+    def publish(self, parcel: Parcel) -> None:
+        del parcel
+
+
+def reader(store: Store) -> Journal:
+    """The journal of a store for one pass over all of it, which leaves the store's own as it is."""
+    return Journal(store.path, read_only=True)
+
+
+def identity(kind: int, payload: bytes) -> bytes:
+    """What two records have in common that say the same, wherever they stand."""
+    return xxh3_128_digest(payload, seed=kind)
+
+
+def send(
+    source: Source,
+    target: Target,
+    selection: Selection | None = None,
+    *,
+    extra: Iterable[bytes] = (),
+    dry_run: bool = False,
+    tell: Callable[[Progress], object] = lambda _: None,
+) -> Sent:
+    """What of the source the target lacked; it has it now.
+
+    Parameters
+    ----------
+    selection
+        Which records; None: all.
+    extra
+        Objects that are needed beside those of the records.
+    dry_run
+        Nothing is written; the objects are not read.
+    tell
+        Is called now and then, by this thread.
+
+    Raises
+    ------
+    StoreError
+        Something could not be written. No record is visible then; objects that were copied stay,
+        and need not be copied again.
+    """
+    sending = _Sending(source, target)
+    parcel = target.parcel()
+    try:
+        sending.records(parcel, selection, dry_run=dry_run)
+        sending.need(extra)
+        sending.objects(dry_run=dry_run, tell=tell)
+        if not dry_run:
+            target.publish(parcel)
+    finally:
+        parcel.discard()
+    return sending.sent()
+
+
+class _Sending:
+    """One transfer: `records`, then `objects`."""
+
+    def __init__(self, source: Source, target: Target) -> None:
+        self._source = source
+        self._target = target
+        self._counts = Counter[str]()
+        self._broken: list[Damage] = []
+        self._needed: dict[bytes, None] = {}
+        self._outcomes: dict[bytes, str] = {}
+
+    def records(self, parcel: Parcel, selection: Selection | None, *, dry_run: bool) -> None:
+        """What is wanted and not there is in the parcel; what is wanted needs is known."""
+        known = self._target.known()
+        for kind, payload in _frames(self._source.journal, self._broken.append):
+            if selection is not None and not _is_wanted(selection, kind, payload):
+                continue
+            try:
+                self.need(_needed(kind, payload))
+            except _MISREAD:
+                self._counts["unknown"] += 1
+                continue
+            one = identity(kind, payload)
+            if one in known:
+                continue
+            known.add(one)
+            self._counts.update(("records", _COUNTED.get(kind, "others")))
+            self._counts["nbytes"] += len(payload)
+            if not dry_run:
+                parcel.add(kind, payload)
+
+    def need(self, oids: Iterable[bytes]) -> None:
+        """These objects are needed, and what they refer to."""
+        self._needed.update(dict.fromkeys(oids))
+
+    def objects(self, *, dry_run: bool, tell: Callable[[Progress], object]) -> None:
+        """Every object that is needed is at the target, or it is known what became of it."""
+        step = self._weighed if dry_run else self._copied
+        level = list(self._needed)
+        total = len(level)
+        with ThreadPoolExecutor(_THREADS) as threads:
+            while level:
+                below: dict[bytes, None] = {}
+                for start in range(0, len(level), _AT_ONCE):
+                    some = level[start : start + _AT_ONCE]
+                    for oid, outcome in zip(some, threads.map(step, some), strict=True):
+                        self._outcomes[oid] = outcome.what
+                        self._counts["nbytes"] += outcome.nbytes
+                        below.update(dict.fromkeys(outcome.below))
+                    tell(Progress(len(self._outcomes), total, self._counts["nbytes"]))
+                level = [oid for oid in below if oid not in self._outcomes]
+                total += len(level)
+
+    def sent(self) -> Sent:
+        """What came of it."""
+        counts, by_outcome = self._counts, Counter(self._outcomes.values())
+        lost = {
+            what: tuple(oid for oid, outcome in self._outcomes.items() if outcome == what)
+            for what in (DAMAGED, MISSING)
+        }
+        return Sent(
+            counts["runs"], counts["calls"], counts["records"], by_outcome[SENT], counts["nbytes"],
+            by_outcome[PRESENT], lost[DAMAGED], lost[MISSING], tuple(self._broken),
+            counts["unknown"],
+        )  # fmt: skip
+
+    def _copied(self, oid: bytes) -> _Outcome:
+        """What became of an object that is needed."""
+        if self._target.has(oid):
+            return _Outcome(PRESENT, 0, self._below(oid))
+        try:
+            nbytes = self._target.adopt(oid, self._pieces(oid))
+        except CorruptObject:
+            return _Outcome(DAMAGED)
+        except MissingObject:
+            return _Outcome(MISSING)
+        return _Outcome(SENT, nbytes, self._below(oid))
+
+    def _weighed(self, oid: bytes) -> _Outcome:
+        """As `_copied`, if it were done and the object is what was written."""
+        if self._target.has(oid):
+            return _Outcome(PRESENT, 0, self._below(oid))
+        size = self._source.objects.size(oid)
+        return _Outcome(MISSING) if size is None else _Outcome(SENT, size, self._below(oid))
+
+    def _below(self, oid: bytes) -> tuple[bytes, ...]:
+        """The objects that one refers to, as that side says which has it at hand."""
+        return self._source.objects.children(oid) or self._target.children(oid)
+
+    def _pieces(self, oid: bytes) -> Iterator[memoryview]:
+        """The bytes of an object. One that cannot be read is as good as damaged."""
+        try:
+            yield from self._source.objects.blocks(oid)
+        except StoreError as error:
+            raise CorruptObject(error.message, oid=oid) from error
+
+
+def _frames(
+    journal: Journal, on_damage: Callable[[Damage], object] = lambda _: None
+) -> Iterator[tuple[int, bytes]]:
+    """Kind and payload of every sound record."""
+
+    def tell(damage: Damage) -> None:
+        if damage.reason != "unfinished":  # nobody was ever told that it was there
+            on_damage(damage)
+
+    for batch in journal.cursor().batches(on_damage=tell):
+        for _, _, kind, payload in batch.frames:
+            yield kind, payload
+
+
+def _is_wanted(selection: Selection, kind: int, payload: bytes) -> bool:
+    """Whether the record is about something that was selected: about what its first field names."""
+    start = 3 if payload[:1] == _LONG_ARRAY else 1
+    if payload[start : start + 2] == _ID:
+        return payload[start + 2 : start + 18] in selection.subjects or (
+            kind == _VERIFIED and decode(kind, payload).call in selection.subjects
+        )
+    if kind != _ACCEPT:
+        return False
+    accept: Accept = decode(kind, payload)
+    return not selection.codes.isdisjoint((accept.code, *accept.accepted))
+
+
+def _needed(kind: int, payload: bytes) -> tuple[bytes, ...]:
+    """Ids of the objects that a record names.
+
+    Raises
+    ------
+    ValueError, TypeError, LookupError, AttributeError
+        It is no record that this version understands.
+    """
+    if kind not in KINDS:
+        raise ValueError(f"unknown kind of record: {kind}")
+    if kind not in _WITH_VALUES:
+        return ()
+    found = tuple(needs_of(decode(kind, payload)))
+    if any(type(oid) is not bytes or len(oid) != _ID_LENGTH for oid in found):
+        raise ValueError("what is to name an object is no id")
+    return found
