@@ -17,12 +17,14 @@ from tasklineage.storage.ref_names import version_key
 from tasklineage.storage.refs import DAMAGED, DELETED, RUN, Refs, Target, Version
 
 Open = Callable[[], Backend]
-WRITERS, ROUNDS = 16, 4
+WRITERS = 16
 A, B = b"a" * 16, b"b" * 16
 
 
 class RefsTests:
     """Inherited by the tests of each backend."""
+
+    rounds = 4
 
     def test_a_ref_is_moved_and_deleted_and_its_past_stays(self, open: Open) -> None:
         refs, other = Refs(open()), Refs(open())
@@ -62,13 +64,13 @@ class RefsTests:
 
     def test_sixteen_writers_lose_no_update(self, open: Open) -> None:
         def work(number: int, refs: Refs) -> None:
-            for turn in range(ROUNDS):
+            for turn in range(self.rounds):
                 refs.move("model/prod", Target(RUN, bytes([number, turn]) * 8))
 
         self._at_once(open, work)
         found = list(Refs(open()).history("model/prod"))
-        assert [version.number for version in found] == list(range(WRITERS * ROUNDS, 0, -1))
-        assert len({version.target for version in found}) == WRITERS * ROUNDS
+        assert [version.number for version in found] == list(range(WRITERS * self.rounds, 0, -1))
+        assert len({version.target for version in found}) == WRITERS * self.rounds
         for newer, older in pairwise(found):
             assert newer.previous == (RUN, older.target)
 
@@ -76,7 +78,7 @@ class RefsTests:
         won: list[int] = []
 
         def work(number: int, refs: Refs) -> None:
-            while (seen := refs.find("counter")) is None or len(won) < ROUNDS * 4:
+            while (seen := refs.find("counter")) is None or len(won) < self.rounds * 4:
 
                 def check(newest: Version | None, seen: Version | None = seen) -> None:
                     if newest != seen:
