@@ -22,6 +22,7 @@ from tasklineage.storage.store import Store
 if TYPE_CHECKING:
     from tasklineage.core.run import RunState
     from tasklineage.core.task import Task
+    from tasklineage.executors.base import Executor
 
 R = TypeVar("R")
 
@@ -78,9 +79,16 @@ class Elements:
     """
 
     def __init__(
-        self, task: Task[Any, Any], source: Source, shared: dict[str, Any], parent: Frame
+        self,
+        task: Task[Any, Any],
+        source: Source,
+        shared: dict[str, Any],
+        parent: Frame,
+        elsewhere: Executor | None = None,
     ) -> None:
         self.task = task
+        self._elsewhere = elsewhere
+        """Who runs the bodies, if that is not this process."""
         self._source = source
         self._shared = shared
         self._parent = parent
@@ -133,7 +141,7 @@ class Elements:
     def execute(self, call: Call) -> Outcome[Any]:
         """What came of a call that no memo answered when it was pulled."""
         began = time.time()
-        outcome = engine.outcome(call)
+        outcome = engine.outcome(call, self._elsewhere)
         if not call.is_checked:
             self._keys.append(call.key)
         return self.outcome_of(call, outcome, began, time.time())
