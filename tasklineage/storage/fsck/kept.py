@@ -36,7 +36,7 @@ class Pointer(NamedTuple):
 
 
 def check_refs(root: Path, findings: Findings) -> Iterator[Pointer]:
-    """Find versions of refs that are damaged, or lack one before them; where those that count point.
+    """Find versions of refs that are damaged, or lack one before them; and where the others lead.
 
     To be read before the records are: what a ref points to was recorded before.
     """
