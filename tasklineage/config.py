@@ -77,6 +77,19 @@ def store_variable() -> bytes | None:
     return _variables.get(b"TASKLINEAGE_STORE")
 
 
+def signing_key() -> str | None:
+    """`TASKLINEAGE_SIGNING_KEY`: the key of stores that are opened without `signing_key=`."""
+    return os.environ.get("TASKLINEAGE_SIGNING_KEY") or None
+
+
+def cache_folder() -> str:
+    """The user's own folder for what can be made again; empty without a home."""
+    chosen = os.environ.get("XDG_CACHE_HOME", "")
+    if not os.path.isabs(chosen):
+        chosen = f"{home()}/.cache" if home() else ""
+    return f"{chosen}/tasklineage" if chosen else ""
+
+
 def default_executor() -> Any:
     """The configured executor, else `TASKLINEAGE_EXECUTOR`, else `"threads"`."""
     return _Process.settings.executor or os.environ.get("TASKLINEAGE_EXECUTOR") or "threads"

@@ -193,7 +193,7 @@ def _read_only() -> None:
     """Open every store to be read only; where there is none, an empty one that is gone at exit."""
     opened = stores.open_stores.open
 
-    def read_only(options: Any, *, create: bool) -> Any:
+    def read_only(options: Any, *, create: bool, **_: bool) -> Any:
         if create and not os.path.isdir(options.path):
             options, create = options._replace(path=_empty()), True
             found = opened(options, create=True)

@@ -389,7 +389,7 @@ def _store_for(store: Any, enclosing: RunState | None, durability: str | None) -
     if store is None and enclosing is not None and durability is None:
         return enclosing.store
     if store is None and enclosing is not None:
-        store = enclosing.store.url
+        store = enclosing.store
     from tasklineage.storage.store import open_store  # not before it is needed
 
     return open_store(store, durability=durability)

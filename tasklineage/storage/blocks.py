@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import struct
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from xxhash import xxh3_64_intdigest
 
@@ -14,6 +14,9 @@ from tasklineage.storage import frames, records
 from tasklineage.storage.frames import HEAD, MAGIC, MAX_PAYLOAD, VERSION, Location
 from tasklineage.storage.regular import open_regular
 from tasklineage.storage.segment import segment_path
+
+if TYPE_CHECKING:
+    from tasklineage.storage.signing import Signer
 
 _SHIFT = 18
 _SIZE = 1 << _SHIFT
@@ -103,14 +106,19 @@ class Blocks:
         self._files = {}
         self._young, self._old, self._misses = {}, {}, {}
 
+    def _frame(
+        self, data: bytes, place: int, location: Location, start: int
+    ) -> tuple[int, bytes] | None:
+        """Kind and payload of the frame that stands there; None where they are not to be had."""
+        if frames.claim(data, start) != location.length:
+            return None
+        return frames.decode(data, place, location.offset, start)
+
     def _read_slowly(self, location: Location) -> Any:
         frame = self._from_old(location) or self._from_file(location)
         if frame is None:
             raise _corrupt(location)
-        try:
-            return _decode(*frame)
-        except ValueError as error:
-            raise _corrupt(location) from error
+        return _decoded(frame, location)
 
     def _from_old(self, location: Location) -> tuple[int, bytes] | None:
         key = (location.writer, location.seq, location.offset >> _SHIFT)
@@ -118,7 +126,7 @@ class Blocks:
         if block is None:
             return None
         self._keep(key, block)
-        return _frame(block.data, block.place, location, location.offset & _INSIDE)
+        return self._frame(block.data, block.place, location, location.offset & _INSIDE)
 
     def _from_file(self, location: Location) -> tuple[int, bytes] | None:
         writer, seq, offset, length = location
@@ -138,7 +146,7 @@ class Blocks:
                 f"cannot read {writer}/{seq:08d} of the journal: {error.strerror}",
                 errno=error.errno,
             ) from error
-        return _frame(data, frames.place(writer, seq), location, 0)
+        return self._frame(data, frames.place(writer, seq), location, 0)
 
     def _wants_block(self, writer: str, seq: int, offset: int) -> bool:
         key = (writer, seq, offset >> _SHIFT)
@@ -175,14 +183,41 @@ def is_writer(name: str) -> bool:
     return len(name) == 16 and _HEX.issuperset(name)
 
 
-def _frame(data: bytes, place: int, location: Location, start: int) -> tuple[int, bytes] | None:
-    frame = frames.decode(data, place, location.offset, start)
-    return frame if frame is None or HEAD + len(frame[1]) == location.length else None
+class SignedBlocks(Blocks):
+    """As `Blocks`, of a journal whose records must be signed."""
+
+    def __init__(self, folder: Path, signer: Signer) -> None:
+        super().__init__(folder)
+        self._signer = signer
+
+    def read(self, location: Location) -> Any:
+        """As there; a record that is not signed is refused as a damaged one is."""
+        block = self._young.get((location.writer, location.seq, location.offset >> _SHIFT))
+        if block is not None:
+            frame = self._frame(block.data, block.place, location, location.offset & _INSIDE)
+            if frame is not None:
+                return _decoded(frame, location)
+        return self._read_slowly(location)
+
+    def _frame(
+        self, data: bytes, place: int, location: Location, start: int
+    ) -> tuple[int, bytes] | None:
+        if frames.claim(data, start) != location.length:
+            return None
+        signer = self._signer.segment(location.writer, location.seq)
+        return frames.decode(data, place, location.offset, start, signer)
+
+
+def _decoded(frame: tuple[int, bytes], location: Location) -> Any:
+    try:
+        return _decode(*frame)
+    except ValueError as error:
+        raise _corrupt(location) from error
 
 
 def _corrupt(location: Location) -> CorruptObject:
     return CorruptObject(
         f"the record at {location.offset} of {location.writer}/{location.seq:08d} in the journal "
-        "is damaged; fsck names the runs concerned",
+        "is damaged, or not signed with the key of the store; fsck names the runs concerned",
         location=location,
     )

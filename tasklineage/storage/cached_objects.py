@@ -11,17 +11,15 @@ import contextlib
 import logging
 import os
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
-
-import xxhash
 
 from tasklineage.errors import CorruptObject, MissingObject, StoreError, StoreUnavailable
 from tasklineage.storage import forks
 from tasklineage.storage.backend import Backend
 from tasklineage.storage.object_layout import StoredObject
-from tasklineage.storage.objects import Objects
+from tasklineage.storage.objects import Objects, id_of
 from tasklineage.storage.uploads import Uploads, key_of
 
 _SMALL = 1 << 20
@@ -188,14 +186,14 @@ class CachedObjects(Objects):
             raise MissingObject(f"object {oid.hex()} cannot be had: {error}", oid=oid) from error
 
     def _keep(self, oid: bytes, data: bytes) -> None:
-        if xxhash.xxh3_128_digest(data) != oid:
+        if id_of([memoryview(data)]) != oid:
             raise self._damaged(oid)
         self._place(oid, lambda path: Path(path).write_bytes(data))
 
     def _download(self, oid: bytes, key: str) -> None:
         def bring(path: str) -> None:
             self._backend.download(key, path)
-            if _digest(path) != oid:
+            if id_of(_blocks(path)) != oid:
                 raise self._damaged(oid)
 
         self._place(oid, bring)
@@ -243,14 +241,12 @@ class CachedObjects(Objects):
         )
 
 
-def _digest(path: str) -> bytes:
-    """xxh3-128 of a file."""
-    hasher = xxhash.xxh3_128()
+def _blocks(path: str) -> Iterator[memoryview]:
+    """The bytes of a file, each block good until the next one is asked for."""
     with open(path, "rb") as file:
         block = memoryview(bytearray(_BLOCK))
         while count := file.readinto(block):
-            hasher.update(block[:count])
-    return hasher.digest()
+            yield block[:count]
 
 
 def _files(folder: Path) -> Iterable[tuple[float, int, str]]:

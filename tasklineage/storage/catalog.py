@@ -52,6 +52,7 @@ class Catalog:
         read_only: bool = False,
         is_durable: bool = False,
     ) -> None:
+        """`root` is the folder of the file: that of the store, or one of the user's own."""
         self._journal = journal
         lock = root / "locks" / "catalog"
         self._upkeep = Upkeep(

@@ -11,7 +11,10 @@ that any number of processes may create one store at once: each puts the same fi
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
+import stat
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,6 +22,7 @@ import xxhash
 
 from tasklineage.errors import StoreError, StoreNotFound
 from tasklineage.storage.flushing import flush, flush_paths
+from tasklineage.storage.modes import create_file
 from tasklineage.storage.regular import open_regular
 
 NAME = "tasklineage store"
@@ -27,7 +31,7 @@ HASH = "xxh3-128"
 FILE = "format"
 PARTS = ("journal", "objects")
 """What only a store has: a folder with one of these and no format file has lost it."""
-_FOLDER_MODE = 0o700
+_FOLDER_MODE, _SHARED_MODE = 0o700, 0o2770
 _READABLE = 4_096
 
 
@@ -39,20 +43,25 @@ def content(version: int = VERSION, algorithm: str = HASH, id: str = "") -> byte
 
 
 def open_folder(
-    root: Path, *, read_only: bool = False, create: bool = True, durable: bool = False
+    root: Path,
+    *,
+    read_only: bool = False,
+    create: bool = True,
+    durable: bool = False,
+    is_shared: bool = False,
 ) -> bool:
     """Whether the store at `root` can be written; with `create` it is made where there is none.
 
     Any number of processes may do this at once. With `durable`, that it is there outlives a power
-    cut from now on, whoever made it.
+    cut from now on, whoever made it. With `is_shared` it is one in which its group may write.
 
     Raises
     ------
     StoreNotFound
         There is no store, and it cannot or shall not be made.
     StoreError
-        It is a store of a newer version, its format file is missing or damaged, or the folder
-        could not be made.
+        It is a store of a newer version, its format file is missing or damaged, the folder could
+        not be made, or it is there and not shared.
     """
     found = read_format(root)
     made: list[Path] = []
@@ -60,9 +69,11 @@ def open_folder(
         if read_only or not create:
             raise StoreNotFound(f"there is no store at {root}")
         made = _missing(root.parent)
-        _create(root)
+        _create(root, is_shared=is_shared)
     else:
         check(found, root)
+        if is_shared:
+            _check_shared(root)
     can_be_written = not read_only and os.access(root, os.W_OK | os.X_OK)
     if durable and can_be_written:
         _flush(root, made)
@@ -153,10 +164,20 @@ def _flush(root: Path, made: Sequence[Path]) -> None:
         raise _failed("flush the format file of the store at", root, error) from error
 
 
-def _create(root: Path) -> None:
+def _check_shared(root: Path) -> None:
+    mode = os.stat(root).st_mode
+    if mode & 0o070 != 0o070:
+        raise StoreError(
+            f"the store at {root} is there and not shared with its group: its mode is "
+            f"{stat.S_IMODE(mode):o}. Share it with `chmod -R g+rwX {root}` and `find {root} -type "
+            "d -exec chmod g+s {} +`, or make a new one"
+        )
+
+
+def _create(root: Path, *, is_shared: bool) -> None:
     """Make the folder, its format file, and a .gitignore that keeps it out of a working tree."""
     try:
-        _make_folder(root)
+        _make_folder(root, _SHARED_MODE if is_shared else _FOLDER_MODE)
         put(root / FILE, content())
         if not os.path.exists(root / ".gitignore"):
             put(root / ".gitignore", b"*\n")
@@ -164,11 +185,28 @@ def _create(root: Path) -> None:
         raise _failed("create a store at", root, error) from error
 
 
-def _make_folder(root: Path) -> None:
+def _make_folder(root: Path, mode: int) -> None:
+    """The folder is there; a shared one has its mode when it gets its name, umask or not."""
     os.makedirs(root.parent, exist_ok=True)
+    if mode == _FOLDER_MODE:
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(root, mode)
+    elif os.path.isdir(root):
+        os.chmod(root, mode)
+    else:
+        _make_shared(root, mode)
+    if not os.path.isdir(root):
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+
+
+def _make_shared(root: Path, mode: int) -> None:
+    temporary = root.with_name(f".{root.name}.{os.urandom(8).hex()}")
+    os.mkdir(temporary, _FOLDER_MODE)
     try:
-        os.mkdir(root, _FOLDER_MODE)
-    except FileExistsError:
+        os.chmod(temporary, mode)
+        os.rename(temporary, root)
+    except OSError:
+        os.rmdir(temporary)
         if not os.path.isdir(root):
             raise
 
@@ -176,8 +214,7 @@ def _make_folder(root: Path) -> None:
 def put(path: Path, written: bytes) -> None:
     """Put a small file in place, whole or not at all. Another process may put the same at once."""
     temporary = path.with_name(f".{path.name}.{os.urandom(8).hex()}")
-    mode = os.stat(path.parent).st_mode & 0o666
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    descriptor = create_file(temporary)
     try:
         try:
             while written:

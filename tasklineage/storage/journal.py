@@ -14,13 +14,14 @@ from __future__ import annotations
 import errno
 import os
 import threading
+import warnings
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from tasklineage.errors import StoreError, StoreReadOnly
 from tasklineage.storage import forks, frames
-from tasklineage.storage.blocks import Blocks, is_writer
+from tasklineage.storage.blocks import Blocks, SignedBlocks, is_writer
 from tasklineage.storage.frames import Location
 from tasklineage.storage.listing import Listing, Source, is_segment
 from tasklineage.storage.records import KIND_OF, Record, encode
@@ -35,10 +36,15 @@ from tasklineage.storage.segment import (
     segment_path,
 )
 
+if TYPE_CHECKING:
+    from tasklineage.storage.signing import Signer
+
 __all__ = ["Batch", "Cursor", "Damage", "Frame", "Head", "Journal", "Location"]
 
 _CHUNK = 512 << 10
 _DENIED = (errno.EACCES, errno.EPERM, errno.EROFS)
+UNSIGNED = "not signed"
+"""The reason of a `Damage`: whole, but not signed with the key of the store."""
 _new: Callable[..., Any] = tuple.__new__  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
 """A tenth of a microsecond instead of a fifth; its type is not known to pyright while unapplied."""
 
@@ -70,8 +76,8 @@ class Damage(NamedTuple):
     start: int
     end: int
     reason: str
-    """`damaged`; `unfinished`: the end of a segment whose writer was killed; or why it could not be
-    read at all."""
+    """`damaged`; `not signed`; `unfinished`: the end of a segment whose writer was killed; or why
+    it could not be read at all."""
 
 
 class Journal:
@@ -84,7 +90,12 @@ class Journal:
     _segment: Segment | None = None
 
     def __init__(
-        self, root: str | Path, *, read_only: bool = False, durability: str = "process"
+        self,
+        root: str | Path,
+        *,
+        read_only: bool = False,
+        durability: str = "process",
+        signer: Signer | None = None,
     ) -> None:
         self.folder = Path(os.path.abspath(root)) / "journal"
         self.read_only = read_only
@@ -93,7 +104,10 @@ class Journal:
         self._writer = ""
         self._seq = 0
         self._listing = Listing(self.folder)
-        self._blocks = Blocks(self.folder)
+        self.signer = signer
+        """Who signs what is appended, and refuses what is not signed; None: nobody does."""
+        self._blocks = Blocks(self.folder) if signer is None else SignedBlocks(self.folder, signer)
+        self._has_refused = False
         self._cursor: Cursor | None = None
         self._before_segment: Callable[[str], object] | None = None
         self._lives_elsewhere: Callable[[str], bool] | None = None
@@ -258,6 +272,17 @@ class Journal:
             if segment is not None and segment.fd >= 0 and not os.fstat(segment.fd).st_nlink:
                 segment.close()
 
+    def note_damage(self, damage: Damage) -> None:
+        """Warn, once, of records that are not signed and so do not answer. Of others fsck tells."""
+        if damage.reason == UNSIGNED and not self._has_refused:
+            self._has_refused = True
+            warnings.warn(
+                f"{self.folder} has records that are not signed with the key of the store: they do "
+                f"not answer. The first stands at {damage.start} of {damage.writer}/"
+                f"{damage.seq:08d}",
+                stacklevel=2,
+            )
+
     def close(self) -> None:
         """Let go of all files and of the lock. A later append begins a new segment."""
         with self.mutex:
@@ -299,7 +324,7 @@ class Journal:
         try:
             if self._before_segment is not None:
                 self._before_segment(writer)
-            segment = Segment(self.folder, writer, seq, self._durable)
+            segment = Segment(self.folder, writer, seq, self._durable, self.signer)
         except BaseException:
             # No number is left out, and none is given twice: somebody may have seen that segment.
             self._seq += os.path.lexists(segment_path(self.folder, writer, seq))
@@ -386,14 +411,15 @@ class Cursor:
         if self._listing.refresh():
             self._journal.check_own()
         self._take_arrivals()
-        tell = on_damage or _ignore
+        signer = self._journal.signer
+        tell = on_damage or self._journal.note_damage
         for source in self._pending[:]:
             may_grow = source.check()
             size = self._journal.own_end(source.key) if source.is_own else None
             if size is None:
                 size = source.size()
             start = self.offsets.get(source.key, 0)
-            for found, end in _read(source, start, size, may_grow, kinds, tell):
+            for found, end in _read(source, start, size, may_grow, kinds, tell, signer):
                 yield Batch(*source.key, found, end)
                 self.offsets[source.key] = end
             if not may_grow:
@@ -419,6 +445,7 @@ def _read(
     may_grow: bool,
     kinds: Collection[int] | None,
     tell: Callable[[Damage], object],
+    signer: Signer | None,
 ) -> Iterator[tuple[list[tuple[int, int, int, bytes]], int]]:
     """Runs of sound frames of a segment between `offset` and `size`, each with its end."""
     if size > LONGEST:
@@ -429,7 +456,13 @@ def _read(
         data = source.read(offset, min(wanted, size - offset))
         if source.problem:
             break
-        found, sound = frames.walk(data, source.place, offset, 0, kinds)
+        if signer is None:
+            found, sound = frames.walk(data, source.place, offset, 0, kinds)
+        else:
+            own = signer.segment(*source.key)
+            found, sound, refused = frames.walk_signed(data, source.place, offset, kinds, own)
+            for first, last in refused:
+                tell(Damage(*source.key, first, last, UNSIGNED))
         if sound:
             offset += sound
             wanted = _CHUNK
@@ -461,7 +494,3 @@ def _next_sound(source: Source, offset: int, size: int) -> int | None:
 def _tail(source: Source, offset: int, size: int, claimed: int) -> Damage:
     is_cut = claimed > size - offset
     return Damage(*source.key, offset, size, "unfinished" if is_cut else "damaged")
-
-
-def _ignore(damage: Damage) -> None:
-    pass

@@ -5,7 +5,7 @@
     8       2     version of this layout, 1
     10      2     flags, 0
     12      4     length of the header, n
-    16      32    reserved for a MAC, zeros
+    16      32    the signature (see `signing`), zeros without
     48      n     the header: a msgpack array of codec, type, meta, children, lengths of the buffers
     ...           each buffer, at the next multiple of 64 bytes, the gap filled with zeros
 
@@ -24,6 +24,8 @@ import msgpack
 MAGIC = b"\x89TLOBJ\r\n"
 VERSION = 1
 ALIGNMENT = 64
+MAC_AT, MAC_SIZE = 16, 32
+"""Where the signature stands, and its bytes."""
 
 _PREAMBLE = struct.Struct("<8sHHI32s")
 PREAMBLE = _PREAMBLE.size

@@ -1,7 +1,7 @@
 """Objects: immutable files named by the hash of their own bytes.
 
-`ObjectId`, the name, is xxh3-128 over the whole file (`object_layout` says what is in it), so that
-whether a file is what was written can be told without decoding it.
+`ObjectId`, the name, is xxh3-128 over the whole file (`object_layout` says what is in it), zeros
+for its signature, so that whether a file is what was written can be told without decoding it.
 
 A file is written under a name of its own in `objects/tmp`, and renamed when it is complete: a
 reader sees all of it or nothing. Nobody opens an object for writing afterwards, so a private map
@@ -30,6 +30,8 @@ from tasklineage.key.hidden import Hidden
 from tasklineage.storage.flushing import flush, flush_paths
 from tasklineage.storage.modes import make_folder
 from tasklineage.storage.object_layout import (
+    MAC_AT,
+    MAC_SIZE,
     Buffer,
     Header,
     NewerLayout,
@@ -44,6 +46,8 @@ from tasklineage.storage.regular import open_regular
 
 if TYPE_CHECKING:
     import mmap
+
+    from tasklineage.storage.signing import Signer
 
 MAPPED_FROM = 256 * 1024
 """Files up to this size are read, and verified at every read; larger ones are mapped."""
@@ -75,6 +79,8 @@ class Objects:
     is_verified, note_verified
         A memory of verifications that outlives the process: whether the file of this id with this
         `StatKey` was verified before, and that it was now. Without them this instance remembers.
+    signer
+        Who signs what is put, and without whose signature nothing is opened.
     """
 
     def __init__(
@@ -85,6 +91,7 @@ class Objects:
         read_only: bool = False,
         is_verified: Callable[[bytes, StatKey], bool] | None = None,
         note_verified: Callable[[bytes, StatKey], None] | None = None,
+        signer: Signer | None = None,
     ) -> None:
         self.root = os.path.abspath(root)
         self.read_only = read_only
@@ -92,11 +99,17 @@ class Objects:
         self._mode = _mode(self.root) & 0o666
         self._is_verified = is_verified
         self._note_verified = note_verified
+        self._signer = signer
         self._verified: dict[bytes, StatKey] = {}
         self._flushed: set[bytes] = set()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """For a reader in another process."""
+        """For a reader in another process, which has the key from its environment, if there is one.
+
+        A key is in no pickle.
+        """
+        if self._signer is not None:
+            return _signed_objects, (self.root, self._signer.store)
         return functools.partial(Objects, read_only=True), (self.root,)
 
     def path(self, oid: bytes) -> str:
@@ -136,6 +149,8 @@ class Objects:
     def adopt(self, oid: bytes, pieces: Iterable[Any]) -> int:
         """How many bytes the object of that id has; it is stored now, and `pieces` are its bytes.
 
+        Whoever signed them, here they are signed by this store, or by nobody.
+
         Raises
         ------
         CorruptObject
@@ -144,10 +159,10 @@ class Objects:
             It could not be written; `errno` says why. Nothing of it is left behind.
         """
         with self._writing():
-            return self._stored(pieces, expected=oid)[1]
+            return self._stored(_unsigned(pieces), expected=oid)[1]
 
     def blocks(self, oid: bytes) -> Iterator[memoryview]:
-        """The bytes of the file of that id, in order; nobody has verified them.
+        """The bytes of the file of that id, in order; only a signature is looked at.
 
         A piece is good until the next one is asked for.
 
@@ -167,6 +182,9 @@ class Objects:
             raise _unreadable(path, error) from error
         try:
             size = os.fstat(descriptor).st_size
+            if self._signer is not None:
+                self._is_intact(oid, _blocks(descriptor, size))
+                os.lseek(descriptor, 0, os.SEEK_SET)
             block = memoryview(bytearray(max(min(size, _LEAST_READ), 1)))
             while count := _read_some(descriptor, block, path):
                 yield block[:count]
@@ -305,7 +323,7 @@ class Objects:
         temporary, descriptor = self._create()
         try:
             try:
-                oid, written = _write(descriptor, pieces)
+                oid, written = _write(descriptor, pieces, self._signer)
                 _check(oid, written, size, expected)
                 if self._is_durable:
                     flush(descriptor)
@@ -342,7 +360,7 @@ class Objects:
         """Give the finished file its name, unless an equal one has it."""
         path = self.path(oid)
         folder = os.path.dirname(path)
-        if _size(path) == size:
+        if _size(path) == size and self._signer is None:  # else that may be anybody's
             os.unlink(temporary)
             if self._is_durable:  # whoever wrote it may have promised less
                 flush_paths(path)
@@ -369,7 +387,7 @@ class Objects:
         size = status.st_size
         if size < MAPPED_FROM:
             content = _read(descriptor, size)
-            intact = xxhash.xxh3_128_digest(content) == oid
+            intact = self._is_intact(oid, [content])
         else:
             intact = self._verify(oid, descriptor, status)
             content = _map(descriptor, size) if intact else memoryview(b"")
@@ -389,7 +407,7 @@ class Objects:
             return True
         # Within one tick of the clock a file can change twice and keep its times.
         settled = time.time_ns() - status.st_ctime_ns > _RACY
-        if _digest(descriptor, status.st_size) != oid:
+        if not self._is_intact(oid, _blocks(descriptor, status.st_size)):
             return False
         if settled:
             if len(self._verified) >= _MOST_REMEMBERED:
@@ -397,6 +415,27 @@ class Objects:
             self._verified[oid] = key
             if self._note_verified is not None:
                 self._note_verified(oid, key)
+        return True
+
+    def _is_intact(self, oid: bytes, blocks: Iterable[memoryview]) -> bool:
+        """Whether these are the bytes of that id.
+
+        Raises
+        ------
+        CorruptObject
+            They are, and not signed with the key of this store.
+        """
+        macs = None if self._signer is None else self._signer.hasher()
+        found, signature = _hashed(blocks, macs)
+        if found != oid or not _is_whole(signature):
+            return False
+        if macs is not None and not _is_same(signature, macs):
+            raise CorruptObject(
+                f"object {oid.hex()} is not signed with the key of the store at {self.root}: "
+                f"{_ANEW}",
+                oid=oid,
+                path=self.path(oid),
+            )
         return True
 
     def _corrupt(self, oid: bytes, path: str, inode: int) -> CorruptObject:
@@ -502,14 +541,87 @@ def _check(oid: bytes, written: int, size: int | None, expected: bytes | None) -
         raise CorruptObject(f"object {expected.hex()} is not what was written", oid=expected)
 
 
-def _write(descriptor: int, pieces: Iterable[Any]) -> tuple[bytes, int]:
-    """xxh3-128 of what was written, and how many bytes that are."""
+def id_of(blocks: Iterable[memoryview]) -> bytes:
+    """The id of the object whose bytes these are, whoever signed it.
+
+    Nothing, if they are no object's: there is something else in the place of a signature.
+    """
+    found, signature = _hashed(blocks, None)
+    return found if _is_whole(signature) else b""
+
+
+def _hashed(blocks: Iterable[memoryview], macs: Any) -> tuple[bytes, bytes]:
+    """Id and signature of these bytes, of which `macs` is fed those that are signed."""
+    hasher, signature = xxhash.xxh3_128(), b""
+    for block in blocks:
+        piece = block
+        if not signature:
+            signature, piece = _without_signature(block)
+        hasher.update(piece)
+        if macs is not None:
+            macs.update(piece)
+    return hasher.digest(), signature
+
+
+def _is_whole(signature: bytes) -> bool:
+    if not any(signature):
+        return True
+    from tasklineage.storage.signing import is_field
+
+    return is_field(signature)
+
+
+def _is_same(signature: bytes, macs: Any) -> bool:
+    from tasklineage.storage.signing import is_same
+
+    return is_same(signature, macs)
+
+
+def _unsigned(pieces: Iterable[Any]) -> Iterator[Any]:
+    """The bytes of an object with zeros in the place of its signature."""
+    front, rest = bytearray(), iter(pieces)
+    for piece in rest:
+        front += piece
+        if len(front) >= MAC_AT + MAC_SIZE:
+            front[MAC_AT : MAC_AT + MAC_SIZE] = bytes(MAC_SIZE)
+            break
+    yield front
+    yield from rest
+
+
+def _signed_objects(root: str, store: bytes) -> Objects:
+    from tasklineage import config
+    from tasklineage.storage.signing import Signer, checked_key
+
+    key = checked_key(config.signing_key())
+    if key is None:
+        raise StoreError(
+            f"the store at {root} is signed: set TASKLINEAGE_SIGNING_KEY for the processes that "
+            "read from it"
+        )
+    return Objects(root, read_only=True, signer=Signer(key, store))
+
+
+def _write(descriptor: int, pieces: Iterable[Any], signer: Signer | None) -> tuple[bytes, int]:
+    """xxh3-128 of what was written, its signature not counted, and how many bytes that are."""
     hasher, written = xxhash.xxh3_128(), 0
+    macs = None if signer is None else signer.hasher()
     for block in _checked(in_blocks(pieces)):
         hasher.update(block)
+        if macs is not None:
+            macs.update(block)
         _write_all(descriptor, block)
         written += len(block)
+    if macs is not None:
+        _sign(descriptor, macs)
     return hasher.digest(), written
+
+
+def _sign(descriptor: int, macs: Any) -> None:
+    from tasklineage.storage.signing import field
+
+    if os.pwrite(descriptor, field(macs), MAC_AT) != MAC_SIZE:
+        raise OSError(errno.EIO, "the system writes nothing and gives no reason")
 
 
 def _checked(blocks: Iterable[Any]) -> Iterable[Any]:
@@ -555,16 +667,24 @@ def _fill(descriptor: int, content: memoryview) -> int:
     return done
 
 
-def _digest(descriptor: int, size: int) -> bytes:
-    """xxh3-128 of the file from here to its end, whatever its size has become.
+def _blocks(descriptor: int, size: int) -> Iterator[memoryview]:
+    """The file from here to its end, whatever its size has become, in blocks used one by one.
 
     It is read, not mapped: a bad sector is an error here, and would be a signal there.
     """
-    hasher = xxhash.xxh3_128()
     block = memoryview(bytearray(max(_LEAST_READ, min(size // 8, _MOST_READ))))
     while count := os.readv(descriptor, [block]):
-        hasher.update(block[:count])
-    return hasher.digest()
+        yield block[:count]
+
+
+def _without_signature(front: memoryview) -> tuple[bytes, memoryview]:
+    """The signature in the front of an object, and the front with zeros in its place."""
+    found = bytes(front[MAC_AT : MAC_AT + MAC_SIZE])
+    if not any(found):
+        return bytes(MAC_SIZE), front
+    zeroed = memoryview(bytearray(front))
+    zeroed[MAC_AT : MAC_AT + MAC_SIZE] = bytes(len(found))
+    return found, zeroed
 
 
 def _map(descriptor: int, size: int) -> memoryview:

@@ -17,11 +17,15 @@ import shutil
 import time
 from collections.abc import Generator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tasklineage.errors import StoreError
 from tasklineage.storage.flushing import flush_paths
 from tasklineage.storage.journal import Journal
 from tasklineage.storage.modes import make_folder
+
+if TYPE_CHECKING:
+    from tasklineage.storage.signing import Signer
 
 PREFIX = ".incoming-"
 STALE_AFTER = 24 * 3600.0
@@ -31,11 +35,13 @@ _AT_ONCE = 1 << 20
 class Parcel:
     """Records for the journal of the store at `root`. One thread may use it."""
 
-    def __init__(self, root: Path, *, durability: str = "process") -> None:
+    def __init__(
+        self, root: Path, *, durability: str = "process", signer: Signer | None = None
+    ) -> None:
         self._folder = root / "journal"
         self._hidden = self._folder / f"{PREFIX}{os.urandom(8).hex()}"
         self._is_durable = durability == "power"
-        self._journal = Journal(self._hidden, durability=durability)
+        self._journal = Journal(self._hidden, durability=durability, signer=signer)
         self._pending: list[tuple[int, bytes]] = []
         self._size = 0
         self.nbytes = 0

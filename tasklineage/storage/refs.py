@@ -7,9 +7,11 @@ no update is lost, and each version says which one it replaced.
 
     offset  bytes  content
     0       4      magic C1 74 6C 72: a byte that msgpack never uses, then `tlr`
-    4       4      version of the layout: 1
-    8       8      checksum: xxh3-64 (seed 0) of the bytes before it and the payload
-    16      ...    payload: one msgpack array, the fields of `Version`
+    4       2      version of the layout: 1
+    6       2      flags: 1 where it is signed, else 0
+    8       8      checksum: xxh3-64 (seed 0) of the bytes before it and those behind it
+    16      ...    payload: one msgpack array, the fields of `Version`; behind that of a signed one
+                   its MAC, 24 bytes (see `signing`)
 
 Numbers are little endian. Name and number stand in the payload, so that a version verifies only
 where it was put. Of a ref whose highest version is damaged nobody can say where it points: it is an
@@ -36,17 +38,21 @@ from tasklineage.errors import (
     NotFound,
     StoreReadOnly,
 )
+from tasklineage.key.hidden import Hidden
 from tasklineage.storage import ref_names
+from tasklineage.storage.frames import MAC
 from tasklineage.storage.records import Ref, as_ref
 
 if TYPE_CHECKING:
     from tasklineage.storage.backend import Backend
+    from tasklineage.storage.signing import Signer
 
 RUN, CALL, ARTIFACT, DELETED, DAMAGED = "run", "call", "artifact", "deleted", "damaged"
 KINDS = frozenset({RUN, CALL, ARTIFACT, DELETED})
 LONGEST_MESSAGE = 10_000
 """Characters."""
-MAGIC, LAYOUT = b"\xc1tlr", 1
+MAGIC, LAYOUT, SIGNED = b"\xc1tlr", 1, 1 | 1 << 16
+"""`SIGNED` is the layout with the flag."""
 _HEAD = struct.Struct("<4sIQ")
 _LARGEST = 1 << 20
 """Bytes of a version: what is longer is none, and is not read."""
@@ -95,14 +101,19 @@ class Target(NamedTuple):
     value: Ref | None = None
 
 
-def encode(version: Version) -> bytes:
-    """The bytes of a version."""
+def encode(version: Version, signer: Signer | None = None) -> bytes:
+    """The bytes of a version, signed if there is a signer."""
     payload: bytes = _pack(version)
-    return _HEAD.pack(MAGIC, LAYOUT, _checksum(payload)) + payload
+    if signer is None:
+        return _HEAD.pack(MAGIC, LAYOUT, _checksum(LAYOUT, payload)) + payload
+    content = payload + signer.mac_of_ref(payload)
+    return _HEAD.pack(MAGIC, SIGNED, _checksum(SIGNED, content)) + content
 
 
-def decode(data: bytes, name: str, number: int) -> Version:
+def decode(data: bytes, name: str, number: int, signer: Signer | None = None) -> Version:
     """The version that these bytes are, as that number of the ref of that name.
+
+    With a signer one that is not signed counts as damaged.
 
     Fields that are not known are passed over; those that are missing have their default.
 
@@ -118,7 +129,12 @@ def decode(data: bytes, name: str, number: int) -> Version:
     payload = data[_HEAD.size :]
     if xxh3_64_intdigest(data[:8] + payload) != checksum:
         raise CorruptObject(f"{where} is damaged: its bytes are not what was written")
-    if layout != LAYOUT:
+    mac = b""
+    if layout == SIGNED:
+        payload, mac = payload[:-MAC], payload[-MAC:]
+    if signer is not None and not signer.is_mac_of_ref(payload, mac):
+        raise CorruptObject(f"{where} is not signed with the key of the store")
+    if layout not in (LAYOUT, SIGNED):
         raise CorruptObject(f"{where} has layout {layout}: it is of a later tasklineage")
     found = _fields(payload)
     if found is None or not _is_sound(found):
@@ -131,8 +147,11 @@ def decode(data: bytes, name: str, number: int) -> Version:
 class Refs:
     """The refs of one store. Any thread or process may call; only `move` writes."""
 
-    def __init__(self, backend: Backend, *, read_only: bool = False) -> None:
+    def __init__(
+        self, backend: Backend, *, read_only: bool = False, signer: Signer | None = None
+    ) -> None:
         self._backend = backend
+        self._signer = signer
         self._read_only = read_only
 
     def find(self, name: str) -> Version | None:
@@ -219,13 +238,19 @@ class Refs:
             No ref can have that name, or the message is longer than 10,000 characters.
         """
         name = ref_names.checked(name)
+        if Hidden.in_use:
+            from tasklineage.key.redaction import redact  # something is secret
+
+            message = redact(message)
         self._demand(name, message)
         newest = self.newest(name)
         while True:
             if check is not None:
                 check(newest)
             version = _following(newest, name, target, message)
-            if self._backend.create(ref_names.version_key(name, version.number), encode(version)):
+            if self._backend.create(
+                ref_names.version_key(name, version.number), encode(version, self._signer)
+            ):
                 return version
             sizes = self._sizes(name)  # somebody else has taken the number
             newest = self._read(name, max(version.number, *sizes), sizes)
@@ -260,7 +285,8 @@ class Refs:
     def _read(self, name: str, number: int, sizes: Mapping[int, int]) -> Version:
         """That version; one that cannot be read is of kind `damaged`."""
         try:
-            return decode(self._bytes(name, number, sizes.get(number, 0)), name, number)
+            data = self._bytes(name, number, sizes.get(number, 0))
+            return decode(data, name, number, self._signer)
         except CorruptObject as error:
             return Version(name, number, DAMAGED, message=error.message)
 
@@ -301,8 +327,8 @@ def _lost(damaged: Version) -> str:
     )
 
 
-def _checksum(payload: bytes) -> int:
-    return xxh3_64_intdigest(struct.pack("<4sI", MAGIC, LAYOUT) + payload)
+def _checksum(layout: int, content: bytes) -> int:
+    return xxh3_64_intdigest(struct.pack("<4sI", MAGIC, layout) + content)
 
 
 def _fields(payload: bytes) -> Version | None:

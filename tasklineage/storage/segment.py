@@ -13,9 +13,9 @@ import functools
 import math
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgpack
 
@@ -23,6 +23,9 @@ from tasklineage.storage import frames
 from tasklineage.storage.flushing import flush, flush_paths
 from tasklineage.storage.modes import create_file, make_folder
 from tasklineage.storage.oslock import is_file_locked, lock_file
+
+if TYPE_CHECKING:
+    from tasklineage.storage.signing import Signer
 
 FORMAT = 1
 LIMIT = 64 << 20
@@ -54,9 +57,11 @@ class Oversize(OSError):
 class Segment:
     """A segment open for appending. The journal's mutex is held around every method."""
 
-    __slots__ = ("_durable", "_is_careful", "end", "fd", "limit", "place", "seq")
+    __slots__ = ("_durable", "_encode", "_is_careful", "end", "fd", "limit", "place", "seq")
 
-    def __init__(self, journal: Path, writer: str, seq: int, durable: bool) -> None:
+    def __init__(
+        self, journal: Path, writer: str, seq: int, durable: bool, signer: Signer | None = None
+    ) -> None:
         self.place = frames.place(writer, seq)
         self.seq = seq
         head = frames.encode(frames.SEGMENT_HEAD, _head(writer, seq), self.place, 0)
@@ -66,6 +71,7 @@ class Segment:
         self.limit = LIMIT
         """It takes no further append once `end` has reached this: none at all after `close`."""
         self._durable = durable
+        self._encode = frames.encode if signer is None else _signing(signer, writer, seq)
         self._is_careful = durable
         """Something may stand behind `end`, because a write was interrupted; or `durable`."""
 
@@ -74,7 +80,7 @@ class Segment:
         if self._is_careful:
             return self.write(((kind, payload),))[0]
         offset = self.end
-        frame = frames.encode(kind, payload, self.place, offset)
+        frame = self._encode(kind, payload, self.place, offset)
         length = len(frame)
         if length > LIMIT:
             raise Oversize
@@ -108,7 +114,7 @@ class Segment:
         parts: list[bytes] = []
         spots: list[tuple[int, int]] = []
         for kind, payload in payloads:
-            frame = frames.encode(kind, payload, self.place, offset)
+            frame = self._encode(kind, payload, self.place, offset)
             parts.append(frame)
             spots.append((offset, len(frame)))
             offset += len(frame)
@@ -221,6 +227,11 @@ def _head(writer: str, seq: int) -> bytes:
     fields = Head(FORMAT, writer, seq, os.uname().nodename, boot(), os.getpid(), time.time())
     packed: bytes = msgpack.packb(fields)
     return packed
+
+
+def _signing(signer: Signer, writer: str, seq: int) -> Callable[[int, bytes, int, int], bytes]:
+    """As `frames.encode`, signed."""
+    return functools.partial(frames.encode_signed, signer=signer.segment(writer, seq))
 
 
 def _create(journal: Path, writer: str, seq: int, head: bytes, durable: bool) -> int:

@@ -28,6 +28,7 @@ from tasklineage.errors import (
     ConfigError,
     CorruptObject,
     MissingObject,
+    StoreError,
     UnreadableFile,
     UnstorableResult,
 )
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
     from tasklineage.storage.mirror import Opened as OpenedRemote
     from tasklineage.storage.refs import Refs
     from tasklineage.storage.remote import Remote
+    from tasklineage.storage.signing import Signer
     from tasklineage.storage.sweeps import Watch
 
 DURABILITIES = ("process", "power")
@@ -63,6 +65,8 @@ SAVED_FROM = 1 << 20
 _KEPT_OPEN = 8
 _UNMAPPED = (-2, 0)
 """In the place of the counters, until something is appended."""
+_SIGNATURES = "signatures"
+"""The file of `signing`, which is imported where there is a key."""
 _INDEXED = frozenset({CallEnd, Forget, Code, Versions, Accept})
 
 Members = tuple[tuple[str, bytes], ...]
@@ -85,24 +89,32 @@ class Store:
         read_only: bool = False,
         durability: str = "process",
         remote: OpenedRemote | None = None,
+        signing_key: bytes | None = None,
     ) -> None:
         self.path = path
         self.read_only = read_only
         self.allow_pickle = allow_pickle
         self.durability = durability
+        self.signing_key = signing_key
+        """It is in no pickle: another process takes its own from the environment."""
         self._counters = Counters(path, read_only=read_only)
         self._began = began = self._counters.now()[SWEEPS]  # before anything else is read
         self._calm = -1 if began % 2 else began
         """What the counter of sweeps reads as long as nothing can have been swept meanwhile."""
         self._view: Any = _UNMAPPED
-        self.journal = journal = Journal(path, read_only=read_only, durability=durability)
-        self.flight = Flight(path, lambda: journal.writer, read_only)
-        # The indexes of a mirror are written by whoever only reads the store, too.
-        has_own_indexes = read_only and remote is None
-        self.catalog = Catalog(
-            path, self.journal, read_only=has_own_indexes, is_durable=durability == "power"
+        self.signer = signer = _signer(path, signing_key, remote, read_only=read_only)
+        self.journal = journal = Journal(
+            path, read_only=read_only, durability=durability, signer=signer
         )
-        verified = Verified(path, read_only=has_own_indexes)
+        self.flight = Flight(path, lambda: journal.writer, read_only)
+        own = _index_folder(path, signer, is_ours=allow_pickle or remote is not None)
+        indexes = own or path / "none"
+        # The indexes of a mirror are written by whoever only reads the store, too.
+        is_fixed = own is None or (read_only and remote is None)
+        self.catalog = Catalog(
+            indexes, self.journal, read_only=is_fixed, is_durable=durability == "power"
+        )
+        verified = Verified(indexes, read_only=is_fixed)
         self.remote: Remote | None = None
         self._url = str(path)
         options: dict[str, Any] = {
@@ -110,6 +122,7 @@ class Store:
             "read_only": read_only,
             "is_verified": verified.is_verified,
             "note_verified": verified.note_verified,
+            "signer": signer,
         }
         if remote is None:
             self.objects = Objects(path, **options)
@@ -124,8 +137,8 @@ class Store:
             read_only=read_only,
             durability=durability,
         )
-        if allow_pickle and not read_only:  # what a stranger's store says is not believed
-            State.memory = functools.partial(_file_hashes, path)
+        if allow_pickle and not is_fixed:  # what a stranger's store says is not believed
+            State.memory = functools.partial(_file_hashes, indexes)
         self._sets: dict[bytes, Members] = {}
         self._has_warned = False
         # An attribute of an attribute costs as much as the look-up itself.
@@ -404,6 +417,8 @@ class Store:
         StoreError
             It can be neither read nor made.
         """
+        if self.signer is not None:
+            return self.signer.secret_key()
         from tasklineage.storage.secret_key import secret_key
 
         return secret_key(self.path, read_only=self.read_only)
@@ -459,7 +474,7 @@ class Store:
         """The names that point to runs, calls and artifacts."""
         from tasklineage.storage.refs import Refs  # rarely needed
 
-        return Refs(self.backend, read_only=self.read_only)
+        return Refs(self.backend, read_only=self.read_only, signer=self.signer)
 
     # Its life.
 
@@ -511,7 +526,7 @@ class Store:
 
     def __reduce__(self) -> tuple[Any, ...]:
         reopen = functools.partial(
-            open_store,
+            open_store if self.signer is None else _open_signed,
             allow_pickle=self.allow_pickle,
             read_only=self.read_only,
             durability=self.durability,
@@ -562,6 +577,62 @@ class Store:
             )
 
 
+def own_folder(path: Path, store: bytes) -> Path | None:
+    """Where this user keeps what can be made again of a store in which others may write.
+
+    None without a home, or where that cannot be written.
+    """
+    folder = config.cache_folder()
+    if not folder:
+        return None
+    name = xxhash.xxh3_128_hexdigest(os.fsencode(path) + b"\0" + store)
+    own = Path(folder, "stores", name)
+    try:
+        os.makedirs(own, mode=0o700, exist_ok=True)
+        status = os.stat(own)
+    except OSError:
+        return None
+    return own if status.st_uid == os.geteuid() and not status.st_mode & 0o077 else None
+
+
+def _index_folder(path: Path, signer: Signer | None, *, is_ours: bool) -> Path | None:
+    """Where the indexes are: in the store, if what stands there for them may be believed.
+
+    Whoever changes a record of a signed store can change the catalog too, and that of a stranger's
+    store may be no catalog at all. None: in memory.
+    """
+    if signer is not None:
+        return own_folder(path, signer.store)
+    return path if is_ours else None
+
+
+def _signer(
+    path: Path, key: bytes | None, remote: OpenedRemote | None, *, read_only: bool
+) -> Signer | None:
+    if key is None:
+        if os.path.lexists(path / _SIGNATURES):
+            warnings.warn(
+                f"the store at {path} is signed, and opened without signing_key= (or "
+                "TASKLINEAGE_SIGNING_KEY): what is in it is not checked, and what is recorded now "
+                "will not answer those who have the key",
+                stacklevel=5,
+            )
+        return None
+    from tasklineage.storage.backend import Folder  # rarely needed
+    from tasklineage.storage.signing import signer_of
+
+    backend = Folder(path, durable=True) if remote is None else remote.backend
+    return signer_of(backend, key, read_only=read_only)
+
+
+def _checked_key(key: bytes | str | None) -> bytes | None:
+    if key is None:
+        return None
+    from tasklineage.storage.signing import checked_key
+
+    return checked_key(key)
+
+
 def _without_secrets(record: Any) -> Any:
     from tasklineage.storage.hiding import without_secrets  # something is secret
 
@@ -580,7 +651,7 @@ def open_store(
     allow_pickle: bool = True,
     read_only: bool = False,
     durability: str | None = None,
-    signing_key: bytes | None = None,
+    signing_key: bytes | str | None = None,
     storage_options: Mapping[str, Any] | None = None,
     shared: str | None = None,
     create: bool = True,
@@ -601,6 +672,13 @@ def open_store(
     durability
         `process`: what was recorded survives the death of the process; `power`: that of the
         machine too.
+    signing_key
+        Sign what is recorded and stored, and refuse what is not signed with this key: such records
+        do not answer, such values raise `CorruptObject`, before anything of them is decoded. By
+        default the environment variable TASKLINEAGE_SIGNING_KEY.
+    shared
+        `"group"`: a new store belongs to its folder's group, whose members read and write all of
+        it, whatever their umask.
     create
         False: a store that is not there is an error.
 
@@ -609,33 +687,47 @@ def open_store(
     StoreNotFound
         There is no store, and none shall be made.
     StoreError
-        The store is of a newer version, or damaged where it says what it is, or could not be made.
+        The store is of a newer version, or damaged where it says what it is, or could not be made;
+        or it is signed with another key.
     ConfigError
         The URL or an option is not supported.
     """
-    for name, value in (("signing_key", signing_key), ("shared", shared)):
-        if value:
-            raise ConfigError(f"open_store({name}=...) comes with a later version of tasklineage")
+    if shared not in (None, "group"):
+        raise ConfigError(f"shared={shared!r}: it is None or 'group'")
     if url is None:
         url = config.default_store()
     if isinstance(url, Store):
         if durability in (None, url.durability):
             return url
         allow_pickle, read_only = url.allow_pickle, url.read_only
+        signing_key = url.signing_key if signing_key is None else signing_key
         url = url.url
     place, is_remote = place_of(url)
     if storage_options and not is_remote:
         raise ConfigError(f"storage_options=... is for URLs of remote stores, not for {place}")
+    if shared and is_remote:
+        raise ConfigError(f"shared={shared!r} is for folders: who may write to {place}, it says")
     options = _Options(
         place,
         allow_pickle,
         read_only,
         durability or config.settings().durability,
         open_stores.storage_options(place, storage_options) if is_remote else None,
+        _checked_key(config.signing_key() if signing_key is None else signing_key),
     )
     if options.durability not in DURABILITIES:
         raise ConfigError(f"durability={durability!r}: it is one of {', '.join(DURABILITIES)}")
-    return open_stores.open(options, create=create)
+    return open_stores.open(options, create=create, is_shared=shared is not None)
+
+
+def _open_signed(url: str, **options: Any) -> Store:
+    """A store of another process that has a key: without one nothing recorded would be believed."""
+    if config.signing_key() is None:
+        raise StoreError(
+            f"the store at {url} is signed, and this process has no key: set "
+            "TASKLINEAGE_SIGNING_KEY for all processes that use it"
+        )
+    return open_store(url, **options)
 
 
 def as_store(store: str | os.PathLike[str] | Store | None) -> Store:
@@ -653,6 +745,7 @@ class _Options(NamedTuple):
     durability: str
     remote: _Remembered | None = None
     """What the file system of a remote store is made with."""
+    signing_key: bytes | None = None
 
 
 class _Remembered:
@@ -696,14 +789,14 @@ class _OpenStores:
         options = self._storage_options[url] = _Remembered(given)
         return options
 
-    def open(self, options: _Options, *, create: bool) -> Store:
+    def open(self, options: _Options, *, create: bool, is_shared: bool = False) -> Store:
         """The store of these options, the one that is open if it is still the same."""
         if options.remote is not None:
             return self._open_remote(options, options.remote.options, create)
         with self.mutex:
-            return self._open_local(options, create)
+            return self._open_local(options, create, is_shared)
 
-    def _open_local(self, options: _Options, create: bool) -> Store:
+    def _open_local(self, options: _Options, create: bool, is_shared: bool) -> Store:
         root = Path(options.place)
         known = self._open.get(options)
         is_same = known is not None and self._folders.get(options) == _identity(options.place)
@@ -712,6 +805,7 @@ class _OpenStores:
             read_only=options.read_only,
             create=create,
             durable=options.durability == "power" and not is_same,
+            is_shared=is_shared,
         )
         if known is not None and is_same:
             return known
@@ -744,6 +838,7 @@ class _OpenStores:
             read_only=not is_writable,
             durability=options.durability,
             remote=remote,
+            signing_key=options.signing_key,
         )
         self._open[options] = store
         self._recent.append(store)

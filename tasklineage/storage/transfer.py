@@ -170,7 +170,8 @@ class IntoStore:
 
     def parcel(self) -> Parcel:
         remove_stale(self._store.path)
-        return Parcel(self._store.path, durability=self._store.durability)
+        store = self._store
+        return Parcel(store.path, durability=store.durability, signer=store.signer)
 
     def publish(self, parcel: Parcel) -> None:
         parcel.publish()
@@ -203,7 +204,7 @@ class Nowhere:
 
 def reader(store: Store) -> Journal:
     """The journal of a store for one pass over all of it, which leaves the store's own as it is."""
-    return Journal(store.path, read_only=True)
+    return Journal(store.path, read_only=True, signer=store.signer)
 
 
 def identity(kind: int, payload: bytes) -> bytes:

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tasklineage.errors import StoreError, StoreNotFound
-from tasklineage.storage import file_hashes, verified
+from tasklineage.storage import file_hashes, secret_key, signing, verified
 from tasklineage.storage import format as layout
 from tasklineage.storage.catalog import FILE as CATALOG
 from tasklineage.storage.fsck.findings import Findings
@@ -24,7 +24,8 @@ NOTED = ".missing"
 """How names in `quarantine` end that stand for something that is gone."""
 FOLDERS = frozenset({"journal", "objects", "refs", "pins", "gc", "locks", "waits", QUARANTINE})
 FILES = frozenset(
-    {layout.FILE, ".gitignore", CATALOG, verified.FILE, file_hashes.FILE}
+    {layout.FILE, ".gitignore", CATALOG, verified.FILE, file_hashes.FILE, secret_key.FILE,
+     signing.FILE}
 )  # fmt: skip
 _BESIDE = tuple(f"{CATALOG}{end}" for end in COMPANIONS)
 _STALE_AFTER = 24 * 3600.0

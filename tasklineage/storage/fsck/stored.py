@@ -13,12 +13,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-import xxhash
-
 from tasklineage.storage.fsck.findings import Finding, Findings
 from tasklineage.storage.fsck.layout import entries, what
 from tasklineage.storage.object_layout import PREAMBLE, Header, NewerLayout, read_front
-from tasklineage.storage.objects import StatKey
+from tasklineage.storage.objects import StatKey, id_of
 from tasklineage.storage.regular import open_regular
 
 _FRONT = 4096
@@ -312,12 +310,15 @@ def circle(
 
 
 def _hashed(fd: int) -> bytes:
+    return id_of(_blocks(fd))
+
+
+def _blocks(fd: int) -> Iterator[memoryview]:
+    """The bytes of a file, each block good until the next one is asked for."""
     os.lseek(fd, 0, os.SEEK_SET)
-    hasher = xxhash.xxh3_128()
     block = memoryview(bytearray(_BLOCK))
     while count := os.readv(fd, [block]):
-        hasher.update(block[:count])
-    return hasher.digest()
+        yield block[:count]
 
 
 def _path(oid: bytes) -> str:

@@ -347,13 +347,13 @@ def settle(monkeypatch: pytest.MonkeyPatch, seconds: float = 3600.0) -> None:
 def count_hashing(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Sizes of the files that are read to be verified from now on."""
     sizes: list[int] = []
-    digest = module._digest
+    blocks = module._blocks
 
-    def counted(descriptor: int, size: int) -> bytes:
+    def counted(descriptor: int, size: int) -> Iterator[memoryview]:
         sizes.append(size)
-        return digest(descriptor, size)
+        return blocks(descriptor, size)
 
-    monkeypatch.setattr(module, "_digest", counted)
+    monkeypatch.setattr(module, "_blocks", counted)
     return sizes
 
 

@@ -549,10 +549,10 @@ def test_what_is_no_local_path_is_refused_with_what_to_do(url: Any) -> None:
 
 @pytest.mark.parametrize(
     "options",
-    [{"signing_key": b"k"}, {"shared": "group"}, {"storage_options": {"a": 1}},
+    [{"signing_key": b""}, {"signing_key": 5}, {"shared": "world"}, {"storage_options": {"a": 1}},
      {"durability": "paper"}],
 )  # fmt: skip
-def test_options_that_are_not_there_yet_are_refused(root: Path, options: dict) -> None:
+def test_options_that_cannot_be_are_refused(root: Path, options: dict) -> None:
     with pytest.raises(ConfigError, match=next(iter(options))):
         open_store(root, **options)
     assert not root.exists()
