@@ -49,7 +49,6 @@ if TYPE_CHECKING:
         WorkerLost,
     )
     from tasklineage.executors.inline import Inline
-    from tasklineage.executors.processes import Processes
     from tasklineage.executors.threads import Threads
     from tasklineage.key.digest import register_digest
     from tasklineage.key.files import Dir, File
@@ -92,7 +91,6 @@ __all__ = [
     "MissingObject",
     "NotFound",
     "Plan",
-    "Processes",
     "RefMoved",
     "Retry",
     "Run",
@@ -171,7 +169,6 @@ _LAZY = {
     "MissingObject": "tasklineage.errors",
     "NotFound": "tasklineage.errors",
     "Plan": "tasklineage.query.plans",
-    "Processes": "tasklineage.executors.processes",
     "RefMoved": "tasklineage.errors",
     "Retry": "tasklineage.core.policy",
     "Run": "tasklineage.query.runs",

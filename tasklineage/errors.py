@@ -124,12 +124,7 @@ class StoreReadOnly(StoreError):
 
 
 class StoreUnavailable(StoreError):
-    """The store cannot be reached, or refuses just now: the same may succeed later.
-
-    Attributes: `is_reached`, whether anybody answered at all.
-    """
-
-    is_reached: bool = True
+    """The store cannot be reached, or refuses just now: the same may succeed later."""
 
 
 class RefMoved(StoreError):

@@ -137,6 +137,8 @@ def _say(done: Transfer, json: bool) -> None:
         message(str(conflict))
     if done.running:
         message(f"not over yet, so send again later: {', '.join(done.running)}")
+    if done.removed:
+        message(f"taken out there, and they stay so: {', '.join(done.removed)}")
     if done.unknown:
         message(f"{done.unknown:,} records of a newer tasklineage were left out: upgrade this one")
 

@@ -85,10 +85,7 @@ class _File:
         if self._functions is None:
             from tasklineage.key.syntax import Functions  # slow to import, as `inspect` is
 
-            try:
-                self._functions = Functions(self._text)
-            except (ValueError, RecursionError, MemoryError):  # too deep, for one
-                return b""
+            self._functions = Functions(self._text)
         return self._functions.digest(code)
 
 

@@ -17,7 +17,6 @@ from tasklineage.query.render import one_line
 from tasklineage.query.slot import Slot
 from tasklineage.storage.records import (
     CANCELLED,
-    LOST,
     RUNNING,
     SKIPPED,
     CallBegin,
@@ -35,7 +34,7 @@ if TYPE_CHECKING:
     from tasklineage.storage.catalog import CallRow
     from tasklineage.storage.store import Store
 
-HIT = "hit"
+HIT, LOST = "hit", "lost"
 STATUSES = frozenset(
     {RUNNING, "done", HIT, "failed", "caught", CANCELLED, SKIPPED, LOST, "timeout"}
 )

@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from tasklineage.query import tracing
 from tasklineage.query.tracing import Records
+from tasklineage.storage.reach import read_graph
 from tasklineage.storage.records import CallEnd
-from tasklineage.storage.transfer import Selection
+from tasklineage.storage.refs import CALL
+from tasklineage.storage.transfer import AllBut, Chosen, Selection
 
 if TYPE_CHECKING:
     from tasklineage.storage.catalog import CallRow
@@ -37,8 +39,10 @@ class Closure(NamedTuple):
     """What belongs to it."""
 
     selection: Selection
-    asked: frozenset[bytes]
-    """What was asked for: runs, calls and values, and the calls of the runs."""
+    asked: frozenset[bytes] | None
+    """What was asked for: runs, calls and values, and the calls of the runs. None: everything."""
+    left_out: frozenset[bytes] = frozenset()
+    """Calls that are not among it though a call that is was made by one of them."""
 
 
 def closure(store: Store, wanted: Wanted) -> Closure:
@@ -63,7 +67,27 @@ def closure(store: Store, wanted: Wanted) -> Closure:
         *_with_outer(store, (*runs, *(row.run for row in rows))),
     }
     asked = frozenset((*runs, *calls, *wanted.values))
-    return Closure(Selection(frozenset(subjects), frozenset(codes)), asked)
+    left_out = {row.parent for row in rows if row.parent} - {row.id for row in rows}
+    selection = Chosen(frozenset(subjects), frozenset(codes))
+    return Closure(selection, asked, frozenset(left_out))
+
+
+def everything(store: Store, removed: frozenset[bytes]) -> Closure:
+    """What a store has, but for the runs that were removed from it or are to be left out.
+
+    Of those runs goes what others have from them: calls that answered hits, or gave arguments.
+    """
+    if not removed:
+        return Closure(AllBut(), None)
+    graph = read_graph(store.path)
+    kept = [id for id in graph.runs if id not in removed]
+    named = [one.target for one in store.refs.all() if one.kind == CALL]
+    needed = graph.reached(kept, named, ()).calls
+    runs = removed - {graph.calls[call].run for call in needed}
+    calls = graph.calls.keys() - needed
+    parents = {graph.calls[call].parent for call in needed} - {None}
+    left_out = frozenset(parent for parent in parents if parent in calls)
+    return Closure(AllBut(frozenset(runs | calls)), None, left_out)
 
 
 def _with_nested(store: Store, runs: Iterable[bytes]) -> list[bytes]:

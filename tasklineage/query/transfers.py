@@ -20,7 +20,7 @@ from tasklineage.errors import (
 from tasklineage.query import find
 from tasklineage.query.artifacts import Artifact
 from tasklineage.query.calls import Call
-from tasklineage.query.closure import Closure, Wanted, closure
+from tasklineage.query.closure import Closure, Wanted, closure, everything
 from tasklineage.query.ids import DIGEST_TAG
 from tasklineage.query.refs import RefVersion, target_text
 from tasklineage.query.render import size_text
@@ -28,11 +28,12 @@ from tasklineage.query.runs import Run
 from tasklineage.query.slot import Slot
 from tasklineage.storage import bundle, ref_moves
 from tasklineage.storage.codecs import named_ids
-from tasklineage.storage.records import RUNNING
+from tasklineage.storage.records import RUNNING, LeftOut
 from tasklineage.storage.ref_moves import Moves
-from tasklineage.storage.refs import ARTIFACT, Refs, Version
+from tasklineage.storage.refs import ARTIFACT, Version
 from tasklineage.storage.store import Store, open_store
 from tasklineage.storage.transfer import (
+    AllBut,
     IntoStore,
     Nowhere,
     Progress,
@@ -83,6 +84,8 @@ class Transfer(NamedTuple):
     """Refs that were not, because they point to something else there."""
     running: tuple[str, ...] = ()
     """Runs among them that are not over: what they do from now on is for the next time."""
+    removed: tuple[str, ...] = ()
+    """Runs that were taken out there: they stay so."""
     unknown: int = 0
     """Records that this version does not understand: they were left out."""
     dry_run: bool = False
@@ -96,7 +99,7 @@ class Transfer(NamedTuple):
 
     def to_dict(self) -> dict[str, Any]:
         """What it says, for programs: fields may be added, never changed or removed."""
-        lists = {"refs": list(self.refs), "running": list(self.running)}
+        lists = {name: list(getattr(self, name)) for name in ("refs", "running", "removed")}
         return {**self._asdict(), **lists, "conflicts": [c._asdict() for c in self.conflicts]}
 
 
@@ -272,6 +275,7 @@ def _moved(
 @contextlib.contextmanager
 def _reading(store: Store) -> Generator[Source]:
     """The records and objects of a store, all that were recorded up to now."""
+    store.catch_up()
     for row in store.catalog.find_runs(statuses=(RUNNING,)):
         Slot.await_environment(row.id)  # recorded a moment after the run has begun
     journal = reader(store)
@@ -287,37 +291,40 @@ def _carried(order: _Order, target: Store | None) -> Transfer:
         return _sent(order, Nowhere(), None, "a new store")
     if target.read_only and not order.dry_run:
         raise StoreReadOnly(f"{target.url} cannot be written: nothing was sent")
-    return _sent(order, IntoStore(target), target.refs, target.url)
+    return _sent(order, IntoStore(target), target, target.url)
 
 
 def _sent(
     order: _Order,
     into: Target,
-    refs: Refs | None,
+    target: Store | None,
     url: str,
     finish: Callable[[Moves], Moves] | None = None,
 ) -> Transfer:
     """Send records and objects, then refs."""
-    chosen = _chosen(order.store, order.things)
+    gone = frozenset[bytes]() if target is None else frozenset(target.catalog.removed_runs())
+    chosen = _chosen(order.store, order.things, gone)
     names = _refs(order.store, chosen)
+    known = {} if target is None else target.catalog.calls_of(chosen.left_out)
     sent = send(
         order.source,
         into,
-        None if chosen is None else chosen.selection,
+        chosen.selection,
+        notes=[LeftOut(id) for id in sorted(chosen.left_out - known.keys())],
         extra=[oid for one in names if one.kind == ARTIFACT for oid in named_ids(one.ref)],
         dry_run=order.dry_run,
         tell=order.tell or _silent,
     )
-    moves = ref_moves.plan(names, order.store.refs, refs)
+    moves = ref_moves.plan(names, order.store.refs, None if target is None else target.refs)
     if finish is not None:
         moves = finish(moves)
-    elif refs is not None and not order.dry_run:
-        moves = ref_moves.carry_out(moves, order.store.refs, refs)
+    elif target is not None and not order.dry_run:
+        moves = ref_moves.carry_out(moves, order.store.refs, target.refs)
     transfer = Transfer(
         order.url, url, sent.runs, sent.calls, sent.records, sent.objects, sent.nbytes,
         sent.present, tuple(one.name for one in moves.moved),
-        tuple(map(_conflict, moves.conflicts)), _running(order.store, chosen), sent.unknown,
-        order.dry_run,
+        tuple(map(_conflict, moves.conflicts)), _running(order.store, chosen),
+        _removed(order.store, chosen, gone), sent.unknown, order.dry_run,
     )  # fmt: skip
     _tell_lost(transfer, sent)
     for conflict in transfer.conflicts:
@@ -398,8 +405,8 @@ def _destination(store: Any, dry_run: bool) -> Store | None:
         return None
 
 
-def _chosen(source: Store, things: Iterable[Any]) -> Closure | None:
-    """What belongs to these things; None: everything."""
+def _chosen(source: Store, things: Iterable[Any], gone: frozenset[bytes]) -> Closure:
+    """What belongs to these things; without any, everything but the runs that are `gone`."""
     runs: list[bytes] = []
     calls: list[bytes] = []
     values: list[bytes] = []
@@ -410,20 +417,21 @@ def _chosen(source: Store, things: Iterable[Any]) -> Closure | None:
         else:
             (runs if isinstance(item, Run) else calls).append(bytes.fromhex(item.id))
     if not runs and not calls and not values:
-        return None
+        return everything(source, gone | source.catalog.removed_runs())
     return closure(source, Wanted(tuple(runs), tuple(calls), tuple(values)))
 
 
-def _refs(source: Store, chosen: Closure | None) -> list[Version]:
+def _refs(source: Store, chosen: Closure) -> list[Version]:
     """The refs to what was chosen, and to what the calls among it gave."""
     found = [version for version in source.refs.all() if version.is_there]
-    if chosen is None:
+    asked = chosen.asked
+    if asked is None:
         return found
     return [
         one
         for one in found
-        if one.target in chosen.asked
-        or (one.kind == ARTIFACT and _makers(source, one.target) & chosen.asked)
+        if one.target in asked
+        or (one.kind == ARTIFACT and not asked.isdisjoint(_makers(source, one.target)))
     ]
 
 
@@ -446,12 +454,23 @@ def _item(source: Store, thing: Any) -> Run | Call | Artifact:
     return find.get(thing.digest if isinstance(thing, Artifact) else thing.id, store=source)
 
 
-def _running(source: Store, chosen: Closure | None) -> tuple[str, ...]:
+def _running(source: Store, chosen: Closure) -> tuple[str, ...]:
     """The runs that were sent and go on."""
     rows = source.catalog.find_runs(statuses=(RUNNING,))
-    runs = (Run(source, row.id, row) for row in rows)
-    wanted = (r for r in runs if chosen is None or bytes.fromhex(r.id) in chosen.selection.subjects)
-    return tuple(run.id for run in wanted if run.status == RUNNING)
+    runs = [Run(source, row.id, row) for row in rows if _travels(chosen, row.id)]
+    return tuple(run.id for run in runs if run.status == RUNNING)
+
+
+def _removed(source: Store, chosen: Closure, gone: frozenset[bytes]) -> tuple[str, ...]:
+    """The runs that were wanted, and were removed where they were to go."""
+    wanted = gone if chosen.asked is None else gone & chosen.asked
+    known = (id for id in sorted(wanted) if source.catalog.find_runs(prefix=id.hex()))
+    return tuple(id.hex() for id in known)
+
+
+def _travels(chosen: Closure, run: bytes) -> bool:
+    is_named = run in chosen.selection.subjects
+    return not is_named if isinstance(chosen.selection, AllBut) else is_named
 
 
 def _conflict(found: ref_moves.Conflict) -> RefConflict:

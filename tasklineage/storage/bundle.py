@@ -37,6 +37,7 @@ from tasklineage.storage.object_layout import PREAMBLE, children_in, front_lengt
 from tasklineage.storage.parcel import Parcel
 from tasklineage.storage.ref_moves import Moves
 from tasklineage.storage.refs import encode
+from tasklineage.storage.regular import open_regular
 from tasklineage.storage.store import Store
 
 _BLOCK = 512
@@ -114,6 +115,10 @@ class BundleWriter:
             for name in sorted(os.listdir(parcel.segments)):
                 segment = parcel.segments / name
                 self.add(f"journal/{parcel.segments.name}/{name}", _content(segment))
+
+    def has_swept(self) -> bool:
+        """No: nobody else is here."""
+        return False
 
     def add(self, name: str, pieces: Iterable[Any], expected: str | None = None) -> int:
         """How many bytes there are; they are the member of that name now.
@@ -237,7 +242,7 @@ def opened(path: Path) -> Generator[Bundle]:
         It is no bundle, is damaged, or was made to do harm; the message names the member.
     """
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        fd = open_regular(path)
     except FileNotFoundError as error:
         raise StoreNotFound(f"there is no file {path}") from error
     except OSError as error:

@@ -104,6 +104,11 @@ class CachedObjects(Objects):
         self._fetch(oid)
         return super().open(oid)
 
+    def blocks(self, oid: bytes) -> Iterator[memoryview]:
+        if not super().has(oid):
+            self._fetch(oid)
+        yield from super().blocks(oid)
+
     def prefetch(self, wanted: Iterable[tuple[bytes, int]]) -> None:
         """Fetch those objects of the given sizes that are not here, many at once.
 

@@ -19,7 +19,7 @@ from tasklineage.storage import selections
 from tasklineage.storage.frames import Location
 from tasklineage.storage.ingest import ARGUMENT, HIT, OUTPUT, PART, from_sql
 from tasklineage.storage.journal import Journal
-from tasklineage.storage.records import CAUGHT, DONE, FAILED, LOST, TIMEOUT, Argument, CallEnd, Ref
+from tasklineage.storage.records import CAUGHT, DONE, FAILED, TIMEOUT, Argument, CallEnd, Ref
 from tasklineage.storage.selections import (
     ArtifactRow,
     CallRow,
@@ -225,6 +225,11 @@ class Catalog:
         found = self._upkeep.ask(lambda tables: tables.all(query, (digest, OUTPUT, PART)))
         return {from_sql(name): count for name, count in found}
 
+    def removed_runs(self) -> set[bytes]:
+        """The ids of all runs that were removed."""
+        query = "SELECT id FROM runs WHERE removed IS NOT NULL"
+        return {id for (id,) in self._upkeep.ask(lambda tables: tables.all(query))}
+
     def call_end(self, id: bytes) -> CallEnd | None:
         """The record of the call of that id, if it is over and can be read."""
         found = self.calls_of((id,)).get(id)
@@ -283,7 +288,7 @@ class Catalog:
         query = """SELECT status, count(*) FROM calls
                    WHERE run = (SELECT n FROM runs WHERE id = ?) GROUP BY status"""
         found = dict(self._upkeep.ask(lambda tables: tables.all(query, (run,))))
-        failed = found.get(FAILED, 0) + found.get(TIMEOUT, 0) + found.get(LOST, 0)
+        failed = found.get(FAILED, 0) + found.get(TIMEOUT, 0)
         return found.get(HIT, 0), found.get(DONE, 0) + found.get(CAUGHT, 0) + failed, failed
 
     def verified_counts(self, run: bytes) -> dict[str, int]:

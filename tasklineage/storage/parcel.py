@@ -48,9 +48,19 @@ class Parcel:
         """Bytes of the payloads in it."""
 
     @property
+    def writer(self) -> str:
+        """Under which the records will stand."""
+        return self._journal.writer
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing was added."""
+        return not self.nbytes and not self._pending
+
+    @property
     def segments(self) -> Path:
         """The folder with the segments that were written, for whoever takes them elsewhere."""
-        return self._journal.folder / self._journal.writer
+        return self._journal.folder / self.writer
 
     def add(self, kind: int, payload: bytes) -> None:
         """One more record is in it.
@@ -96,7 +106,7 @@ class Parcel:
             return
         self._journal.close()
         with _telling(self._folder):
-            os.rename(self.segments, self._folder / self._journal.writer)
+            os.rename(self.segments, self._folder / self.writer)
             if self._is_durable:
                 flush_paths(self._folder)
         self.discard()

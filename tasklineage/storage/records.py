@@ -27,8 +27,8 @@ new: Callable[..., Any] = tuple.__new__  # pyright: ignore[reportUnknownMemberTy
 """`new(Record, fields)` with all fields takes a third of the time of `Record(*fields)`. Its type is
 not known to pyright while unapplied."""
 
-RUNNING, DONE, FAILED, CAUGHT, CANCELLED, SKIPPED, TIMEOUT, LOST = (
-    "running", "done", "failed", "caught", "cancelled", "skipped", "timeout", "lost",
+RUNNING, DONE, FAILED, CAUGHT, CANCELLED, SKIPPED, TIMEOUT = (
+    "running", "done", "failed", "caught", "cancelled", "skipped", "timeout",
 )  # fmt: skip
 
 
@@ -348,15 +348,21 @@ class Removed(NamedTuple):
     """`rm`, or `gc` and by which rules."""
 
 
+class LeftOut(NamedTuple):
+    """A call that others name as the one that made them, and that did not come here with them."""
+
+    id: bytes
+
+
 Record = (
     RunBegin | RunEnd | RunTags | CallBegin | CallEnd | Hit | Code | Versions | Forget
-    | RunEnvironment | Accept | Verified | Removed
+    | RunEnvironment | Accept | Verified | Removed | LeftOut
 )  # fmt: skip
 R = TypeVar("R")
 
 KINDS: dict[int, type[Any]] = {
     1: RunBegin, 2: RunEnd, 3: RunTags, 4: CallBegin, 5: CallEnd, 6: Hit, 7: Code, 8: Versions,
-    9: Forget, 10: RunEnvironment, 11: Accept, 12: Verified, 13: Removed,
+    9: Forget, 10: RunEnvironment, 11: Accept, 12: Verified, 13: Removed, 16: LeftOut,
 }  # fmt: skip
 KIND_OF: dict[type[Any], int] = {record: kind for kind, record in KINDS.items()}
 

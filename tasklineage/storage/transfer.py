@@ -15,12 +15,14 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from xxhash import xxh3_128_digest
 
 from tasklineage.errors import CorruptObject, MissingObject, StoreError
+from tasklineage.storage.epochs import SWEEPS, Counters
 from tasklineage.storage.journal import Damage, Journal
 from tasklineage.storage.parcel import Parcel, remove_stale
 from tasklineage.storage.reach import needs_of
@@ -30,16 +32,20 @@ from tasklineage.storage.records import (
     Accept,
     CallEnd,
     Hit,
+    Record,
+    Removed,
     RunBegin,
     RunEnvironment,
     Verified,
     decode,
+    encode,
 )
 from tasklineage.storage.store import Store
+from tasklineage.storage.sweeps import wait_until_free
 
 _COUNTED = {KIND_OF[RunBegin]: "runs", KIND_OF[CallEnd]: "calls", KIND_OF[Hit]: "calls"}
 _WITH_VALUES = frozenset({KIND_OF[RunBegin], KIND_OF[CallEnd], KIND_OF[RunEnvironment]})
-_ACCEPT, _VERIFIED = KIND_OF[Accept], KIND_OF[Verified]
+_ACCEPT, _VERIFIED, _REMOVED = KIND_OF[Accept], KIND_OF[Verified], KIND_OF[Removed]
 _MISREAD = (ValueError, TypeError, LookupError, AttributeError)
 """What a record raises that nobody here has written."""
 _THREADS = 8
@@ -101,6 +107,10 @@ class Target(Protocol):
         """The records are there."""
         ...
 
+    def has_swept(self) -> bool:
+        """Whether objects that it had at the beginning may have gone before the records came."""
+        ...
+
 
 SENT, PRESENT, DAMAGED, MISSING = "sent", "present", "damaged", "missing"
 
@@ -115,13 +125,40 @@ class _Outcome(NamedTuple):
     """Ids of the objects that it refers to."""
 
 
-class Selection(NamedTuple):
-    """Which records travel: those about one of these."""
+class Chosen(NamedTuple):
+    """Only records about one of these travel."""
 
     subjects: frozenset[bytes]
     """Ids of runs and calls, keys, digests of code versions and of interned sets."""
     codes: frozenset[bytes]
     """Code versions: what was accepted for or of one of them travels too."""
+
+    def has(self, kind: int, payload: bytes) -> bool:
+        """Whether that record travels."""
+        if kind == _ACCEPT:
+            accept: Accept = decode(kind, payload)
+            return not self.codes.isdisjoint((accept.code, *accept.accepted))
+        return kind != _REMOVED and (
+            _subject(payload) in self.subjects
+            or (kind == _VERIFIED and decode(kind, payload).call in self.subjects)
+        )
+
+
+class AllBut(NamedTuple):
+    """All records travel but those about one of these. That a run was removed never does."""
+
+    subjects: frozenset[bytes] = frozenset()
+    """Ids of runs and calls."""
+
+    def has(self, kind: int, payload: bytes) -> bool:
+        """Whether that record travels."""
+        return kind != _REMOVED and not (
+            _subject(payload) in self.subjects
+            or (kind == _VERIFIED and self.subjects and decode(kind, payload).run in self.subjects)
+        )
+
+
+Selection = Chosen | AllBut
 
 
 class Progress(NamedTuple):
@@ -160,11 +197,14 @@ class IntoStore:
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self._counters = Counters(store.path, read_only=True)
+        self._calm = self._counters.now()[SWEEPS]  # before anything is looked for: see `sweeps`
         self.has = store.objects.has
         self.children = store.objects.children
         self.adopt = store.objects.adopt
 
     def known(self) -> set[bytes]:
+        self._store.catch_up()
         # A journal of its own: this reader wants to see writers that others skip.
         return {identity(kind, payload) for kind, payload in _frames(reader(self._store))}
 
@@ -174,7 +214,21 @@ class IntoStore:
         return Parcel(store.path, durability=store.durability, signer=store.signer)
 
     def publish(self, parcel: Parcel) -> None:
-        parcel.publish()
+        remote = self._store.remote
+        if remote is None:
+            parcel.publish()
+        elif parcel.is_empty:
+            remote.adopt()
+        else:
+            remote.deliver(parcel.writer, parcel.publish)
+        self._store.catch_up()  # look-ups of this process know of them too
+
+    def has_swept(self) -> bool:
+        counter = self._counters.now()[SWEEPS]
+        if counter == self._calm and counter % 2 == 0:
+            return False
+        wait_until_free(self._store.path)
+        return True
 
 
 class Nowhere:
@@ -201,6 +255,9 @@ class Nowhere:
     def publish(self, parcel: Parcel) -> None:
         del parcel
 
+    def has_swept(self) -> bool:
+        return False
+
 
 def reader(store: Store) -> Journal:
     """The journal of a store for one pass over all of it, which leaves the store's own as it is."""
@@ -215,8 +272,9 @@ def identity(kind: int, payload: bytes) -> bytes:
 def send(
     source: Source,
     target: Target,
-    selection: Selection | None = None,
+    selection: Selection,
     *,
+    notes: Iterable[Record] = (),
     extra: Iterable[bytes] = (),
     dry_run: bool = False,
     tell: Callable[[Progress], object] = lambda _: None,
@@ -226,7 +284,9 @@ def send(
     Parameters
     ----------
     selection
-        Which records; None: all.
+        Which records.
+    notes
+        Records that are sent with them.
     extra
         Objects that are needed beside those of the records.
     dry_run
@@ -243,11 +303,13 @@ def send(
     sending = _Sending(source, target)
     parcel = target.parcel()
     try:
-        sending.records(parcel, selection, dry_run=dry_run)
+        sending.records(parcel, selection, notes, dry_run=dry_run)
         sending.need(extra)
         sending.objects(dry_run=dry_run, tell=tell)
         if not dry_run:
             target.publish(parcel)
+            if target.has_swept():
+                sending.look_again()
     finally:
         parcel.discard()
     return sending.sent()
@@ -264,12 +326,14 @@ class _Sending:
         self._needed: dict[bytes, None] = {}
         self._outcomes: dict[bytes, str] = {}
 
-    def records(self, parcel: Parcel, selection: Selection | None, *, dry_run: bool) -> None:
+    def records(
+        self, parcel: Parcel, selection: Selection, notes: Iterable[Record], *, dry_run: bool
+    ) -> None:
         """What is wanted and not there is in the parcel; what is wanted needs is known."""
         known = self._target.known()
-        for kind, payload in _frames(self._source.journal, self._broken.append):
-            if selection is not None and not _is_wanted(selection, kind, payload):
-                continue
+        found = _frames(self._source.journal, self._broken.append)
+        more = ((KIND_OF[type(note)], encode(note)) for note in notes)
+        for kind, payload in chain((one for one in found if selection.has(*one)), more):
             try:
                 self.need(_needed(kind, payload))
             except _MISREAD:
@@ -305,6 +369,12 @@ class _Sending:
                     tell(Progress(len(self._outcomes), total, self._counts["nbytes"]))
                 level = [oid for oid in below if oid not in self._outcomes]
                 total += len(level)
+
+    def look_again(self) -> None:
+        """What was swept just before the records were there is sent again."""
+        for oid, outcome in self._outcomes.items():
+            if outcome in (SENT, PRESENT) and not self._target.has(oid):
+                self._outcomes[oid] = self._copied(oid).what
 
     def sent(self) -> Sent:
         """What came of it."""
@@ -364,17 +434,11 @@ def _frames(
             yield kind, payload
 
 
-def _is_wanted(selection: Selection, kind: int, payload: bytes) -> bool:
-    """Whether the record is about something that was selected: about what its first field names."""
+def _subject(payload: bytes) -> bytes:
+    """What a record is about: the id or digest that is its first field; empty if that is none."""
     start = 3 if payload[:1] == _LONG_ARRAY else 1
-    if payload[start : start + 2] == _ID:
-        return payload[start + 2 : start + 18] in selection.subjects or (
-            kind == _VERIFIED and decode(kind, payload).call in selection.subjects
-        )
-    if kind != _ACCEPT:
-        return False
-    accept: Accept = decode(kind, payload)
-    return not selection.codes.isdisjoint((accept.code, *accept.accepted))
+    is_id = payload[start : start + 2] == _ID
+    return payload[start + 2 : start + 2 + _ID_LENGTH] if is_id else b""
 
 
 def _needed(kind: int, payload: bytes) -> tuple[bytes, ...]:

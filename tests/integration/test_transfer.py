@@ -14,7 +14,10 @@ import pytest
 import tasklineage as tl
 from tasklineage import task
 from tasklineage.errors import ConfigError, CorruptObject, MissingObject
-from tasklineage.storage.parcel import PREFIX
+from tasklineage.key.digest import digest
+from tasklineage.storage.fsck import check
+from tasklineage.storage.gc import Rules, condemn, plan, sweep, take_out
+from tasklineage.storage.parcel import PREFIX, Parcel
 from tasklineage.storage.store import Store
 
 Make = Callable[[str], Store]
@@ -448,6 +451,82 @@ def test_a_transfer_leaves_nothing_behind(source: Store, make: Make) -> None:
     tl.push(make("there"))
     assert not [p for p in make("there").path.rglob("*") if p.name.startswith(PREFIX)]
     assert not list((make("there").path / "objects" / "tmp").iterdir())
+
+
+def sound(store: Store) -> bool:
+    """Whether a check of all bytes finds no damage."""
+    return not check(store.path, read_data=1.0, decode=True).damage
+
+
+def test_what_arrives_is_sound_though_its_caller_stays_behind(source: Store, make: Make) -> None:
+    with tl.run("one") as one:
+        pipeline(50_000)
+    tl.push(make("there"), one["train"])
+    assert sound(make("there"))
+    assert tl.push(make("there"), one["train"]).records == 0
+    tl.push(make("there"))
+    assert tl.get(one["train"].id, store=make("there")).parent == one["pipeline"]
+    tl.push(make("elsewhere"), one)
+    assert tl.push(make("elsewhere"), one["train"]).records == 0
+    assert sound(make("there"))
+    assert sound(make("elsewhere"))
+
+
+def test_removed_runs_stay_behind_but_for_what_others_have_of_them(
+    source: Store, make: Make
+) -> None:
+    with tl.run("one") as one:
+        pipeline(50_000)
+        lines(100_000)
+    with tl.run("two"):
+        train(load(50_000), 0.1)
+    take_out(source, [bytes.fromhex(one.id)], "rm")
+    condemn(source, plan(source), Rules())
+    sweep(source, grace=0)
+    tl.push(make("there"))
+    assert sound(make("there"))
+    assert not tl.calls(lines, store=make("there"))
+    two = tl.latest("two", store=make("there"))
+    assert two is not None
+    assert two.hits == 2
+    assert two["load"].result["y"].sum() == 50_000
+    assert tl.push(make("there")).records == 0
+
+
+def test_a_run_that_was_removed_there_stays_so(source: Store, make: Make) -> None:
+    with tl.run("one") as one:
+        lines(100_000)
+    tl.push(make("there"))
+    take_out(make("there"), [bytes.fromhex(one.id)], "rm")
+    condemn(make("there"), plan(make("there")), Rules())
+    sweep(make("there"), grace=0)
+    again = tl.push(make("there"))
+    assert (again.records, again.objects, again.removed) == (0, 0, (one.id,))
+    assert tl.push(make("there"), one).removed == (one.id,)
+    assert not tl.runs(store=make("there"))
+    assert tl.runs(store=source)[0] == one
+    tl.pull(make("there"))
+    assert tl.runs(store=source)[0] == one
+
+
+def test_what_is_swept_before_the_records_arrive_is_sent_again(
+    source: Store, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with tl.run("one") as one:
+        text = lines(100_000)
+    there = make("there")
+    there.put(text, digest(text))  # to which no record refers
+    publish = Parcel.publish
+
+    def swept(parcel: Parcel) -> None:
+        condemn(there, plan(there), Rules())
+        sweep(there, grace=0)
+        publish(parcel)
+
+    monkeypatch.setattr(Parcel, "publish", swept)
+    tl.push(there, one)
+    assert sound(there)
+    assert tl.calls(lines, store=there)[0].result == text
 
 
 def test_power_makes_what_arrives_durable(source: Store, tmp_path: Path) -> None:

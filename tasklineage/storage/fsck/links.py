@@ -17,7 +17,7 @@ from tasklineage.storage.fsck import facts
 from tasklineage.storage.fsck.findings import Finding, Findings
 from tasklineage.storage.fsck.segments import Segments
 from tasklineage.storage.journal import Batch, Journal
-from tasklineage.storage.records import KINDS, CallBegin, CallEnd, Code, Versions
+from tasklineage.storage.records import KINDS, CallBegin, CallEnd, Code, LeftOut, Versions
 from tasklineage.storage.tables import Tables
 
 _NO_PRODUCER = """SELECT hits.id, hits.producer, runs.id FROM calls AS hits
@@ -55,6 +55,7 @@ class Links:
         self._versions: set[bytes] = set()
         self._wanted_codes: set[bytes] = set()
         self._wanted_versions: set[bytes] = set()
+        self._left_out: set[bytes] = set()
 
     def read(self) -> None:
         """Read the records that were not read yet."""
@@ -90,6 +91,8 @@ class Links:
         ):
             still = set(rows).intersection(self._rows(query)) if rows else ()
             for call, wanted, run in still:
+                if kind == "parent-missing" and wanted in self._left_out:
+                    continue
                 self._missing(kind, wanted).concern(run, call)
         self._check_ends()
 
@@ -175,6 +178,8 @@ class Links:
             self._codes.add(record.digest)
         elif kind is Versions:
             self._versions.add(record.digest)
+        elif kind is LeftOut:
+            self._left_out.add(record.id)
         elif kind is CallBegin:
             self._wanted_codes.add(record.code)
         elif kind is CallEnd:
