@@ -16,10 +16,12 @@ from tasklineage.key.pins import live
 from tasklineage.storage.codecs.pickled import CLOUDPICKLE, PICKLE
 from tasklineage.storage.codecs.plain import PLAIN
 from tasklineage.storage.frames import Location
-from tasklineage.storage.records import Edge, Ref, as_ref
+from tasklineage.storage.records import CallEnd, Edge, Ref, as_ref
 from tasklineage.storage.store import Store
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from tasklineage.core.run import RunState
     from tasklineage.core.task import Task
 
@@ -93,6 +95,8 @@ class Elements:
         self._firsts: list[Call] = []
         self._keys: list[bytes] = []
         self._kept = 0
+        self.fetching = 0.0
+        """Seconds for which the last `pull` waited for a remote store."""
 
     def pull(self, count: int) -> list[Call | Outcome[Any]]:
         """The next elements, at most `count`, in order: outcomes of hits, calls of misses.
@@ -111,7 +115,7 @@ class Elements:
         if self._parent.run.verification is not None:
             places = []  # hits are found by those who execute, and some of them executed again
         found = memos.find_many([pulled[i] for i in places])  # type: ignore[misc]  # calls only
-        self._parent.run.store.prefetch(as_ref(m.output) for m in found if m and m.output)
+        self.fetching = self._fetch(found)
         records: list[Any] = []
         for i, memo in zip(places, found, strict=True):
             call = pulled[i]
@@ -129,6 +133,15 @@ class Elements:
         if records:
             self._parent.run.append_all(records)
         return pulled
+
+    def _fetch(self, found: Iterable[CallEnd | None]) -> float:
+        """Bring the results of these memos here, all at once; the seconds that it took."""
+        store = self._parent.run.store
+        if store.remote is None:
+            return 0.0
+        began = time.perf_counter()
+        store.prefetch(as_ref(memo.output) for memo in found if memo and memo.output)
+        return time.perf_counter() - began
 
     def execute(self, call: Call) -> Outcome[Any]:
         """What came of a call that no memo answered when it was pulled."""

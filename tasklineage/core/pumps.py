@@ -184,7 +184,8 @@ class Pumps:
             if is_interrupt(error):
                 raise
         finally:
-            is_quick = time.perf_counter() - began < _QUICK_PULL
+            took = time.perf_counter() - began - self._elements.fetching
+            is_quick = took < _QUICK_PULL  # to fetch many at once takes hardly longer than one
             with arrivals.lock:
                 self._is_pulling = False
                 self._batch = min(2 * batch, _LARGEST_BATCH) if is_quick else max(batch // 2, 1)

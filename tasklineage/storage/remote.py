@@ -194,6 +194,7 @@ class Remote:
                     stacklevel=2,
                 )
             entry.close()
+            self._state.wake.set()
 
     def _begin(self, writer: str) -> None:
         """The journal is about to make a segment."""
@@ -213,21 +214,20 @@ class Remote:
     def _run(self) -> None:
         """The life of the thread."""
         state = self._state
-        is_first = True
+        is_urgent = True  # there may be something of somebody who was killed
         while True:
-            is_urgent = is_first or state.wake.wait(_TICK)
-            is_first = False
-            state.wake.clear()
             if self._owner() is None:
                 self.close()
-            with self.mutex:
-                if state.entry is None and not is_urgent:
-                    state.thread = None
-                    return
             if is_urgent or self._is_due():
                 self._put()
+            with self.mutex:
+                if state.entry is None:
+                    state.thread = None
+                    return
             self._beat()
             self._objects.trim()
+            is_urgent = state.wake.wait(_TICK)
+            state.wake.clear()
 
     def _is_due(self) -> bool:
         """Whether what waits is much, or old."""
