@@ -49,6 +49,7 @@ if TYPE_CHECKING:
         WorkerLost,
     )
     from tasklineage.executors.inline import Inline
+    from tasklineage.executors.processes import Processes
     from tasklineage.executors.threads import Threads
     from tasklineage.key.digest import register_digest
     from tasklineage.key.files import Dir, File
@@ -91,6 +92,7 @@ __all__ = [
     "MissingObject",
     "NotFound",
     "Plan",
+    "Processes",
     "RefMoved",
     "Retry",
     "Run",
@@ -169,6 +171,7 @@ _LAZY = {
     "MissingObject": "tasklineage.errors",
     "NotFound": "tasklineage.errors",
     "Plan": "tasklineage.query.plans",
+    "Processes": "tasklineage.executors.processes",
     "RefMoved": "tasklineage.errors",
     "Retry": "tasklineage.core.policy",
     "Run": "tasklineage.query.runs",

@@ -46,6 +46,11 @@ def change(**values: Any) -> Settings:
     return _Process.settings
 
 
+def environment() -> dict[bytes, bytes]:
+    """Every variable of the environment, as it is now."""
+    return dict(_variables or os.environb)
+
+
 def is_disabled() -> bool:
     """Whether `TASKLINEAGE_DISABLE` asks for tasks to be the bare functions."""
     return _variables.get(b"TASKLINEAGE_DISABLE", b"0") not in (b"", b"0")

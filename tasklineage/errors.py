@@ -124,7 +124,12 @@ class StoreReadOnly(StoreError):
 
 
 class StoreUnavailable(StoreError):
-    """The store cannot be reached, or refuses just now: the same may succeed later."""
+    """The store cannot be reached, or refuses just now: the same may succeed later.
+
+    Attributes: `is_reached`, whether anybody answered at all.
+    """
+
+    is_reached: bool = True
 
 
 class RefMoved(StoreError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tasklineage.core import aliases, capture, memos, origins
@@ -48,11 +49,21 @@ class Body:
 
     def __init__(self, this: Call) -> None:
         this.id = new_id()
-        parent, run = this.parent, this.run
+        self.open(this)
+        self.begin()
+        self.describe()
+
+    def open(self, this: Call, attempts: Iterable[Attempt] = ()) -> None:
+        """Make the frame of a call that has an id; `attempts` are over."""
         self.this = this
-        self.frame = Frame(run, this.id, this.task.name, this.key, parent, this.position)
-        self.attempts: list[Attempt] = []
+        self.frame = Frame(this.run, this.id, this.task.name, this.key, this.parent, this.position)
+        self.attempts: list[Attempt] = list(attempts)
+        self.frame.attempt = len(self.attempts)
         self.started = time.time()
+
+    def begin(self) -> None:
+        """Record that the call is about to execute."""
+        this, run, parent = self.this, self.this.run, self.this.parent
         code = this.code.digest
         fields = (
             this.id, run.id, parent.id, this.task.name, code, this.key, self.started, this.position
@@ -62,12 +73,23 @@ class Body:
             run.append(begin)
         else:
             run.append_all((aliases.record_of(this.task, this.code), begin))
-        # Before the body can change them: what is recorded has the digest it was given.
-        self.arguments = _hidden_arguments(this) if Hidden.in_use else _arguments(this)
+
+    def describe(self) -> None:
+        """Take down the arguments, before the body can change them: their digests are known."""
+        described = _hidden_arguments if Hidden.in_use else _arguments
+        self.arguments = described(self.this)
+
+    def made_log(self) -> Capture:
+        """What an attempt's output is captured in."""
+        return Capture()
+
+    def status_of(self, error: BaseException) -> str:
+        """How an attempt, or the call, ends that raised this."""
+        return status_of(error)
 
     def enter(self) -> None:
         """Begin an attempt: the frame is current, what is printed is captured."""
-        self.log = Capture()
+        self.log = self.made_log()
         self.began = time.time()
         self.tokens = current.set(self.frame), capture.begin(self.log)
 
@@ -96,7 +118,7 @@ class Body:
         index = self.frame.attempt
         delay = retry_delay(self.this.task.settings.retries, error, index)
         if delay is not None or self.attempts:
-            self._note_attempt(status_of(error), described(error))
+            self._note_attempt(self.status_of(error), described(error))
         if delay is not None:
             self.frame.attempt = index + 1
             self.frame.fold = self.frame.fold.begun_again()
@@ -187,7 +209,7 @@ class Body:
     def _failed(self, error: E) -> E:
         """The exception, noted, after the call has been recorded as failed with it."""
         this = self.this
-        this.status = status_of(error)
+        this.status = self.status_of(error)
         try:
             self._record(None, None, (), error)
         except StoreError as unwritten:
@@ -234,7 +256,7 @@ class Body:
         ended = time.time()
         fields = (
             this.id, run.id, this.parent.id, task.name, code, this.key, self.started,
-            this.position, this.status, ended, is_memo, output, self.arguments, self._edges(),
+            this.position, this.status, ended, is_memo, output, self.arguments, self.known_edges(),
             None if error is None else described(error), tuple(self.attempts),
             *self._logs(), fold.expires,
             tuple(sorted(fold.conditions)) if fold.conditions else (),
@@ -245,7 +267,7 @@ class Body:
         record: CallEnd = new(CallEnd, fields)
         try:
             try:
-                run.append(record)
+                self.appended(record)
             except Swept:
                 from tasklineage.core.swept import record_again  # very rare
 
@@ -255,6 +277,10 @@ class Body:
         finally:
             if this.parent.call is not None:
                 memos.fold_execution(this.parent.fold, this, fold, members, volatile, ended)
+
+    def appended(self, record: CallEnd) -> None:
+        """Append the end record."""
+        self.this.run.append(record)
 
     def _note_attempt(self, status: str, error: Any) -> None:
         ended, logs = time.time(), self._printed()
@@ -274,7 +300,7 @@ class Body:
         store = self.this.run.store
         return _text(store, log.stdout()), _text(store, log.stderr())
 
-    def _edges(self) -> tuple[Edge, ...]:
+    def known_edges(self) -> tuple[Edge, ...]:
         """Where the arguments came from: the Digest of each is that of the whole value."""
         this, table = self.this, self.this.run.origins
         if not table:

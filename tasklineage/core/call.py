@@ -261,6 +261,32 @@ class Call:
         """Why the newest memo of its key did not answer, as it is recorded."""
         self.output = _NOTHING
 
+    @classmethod
+    def received(
+        cls,
+        task: Task[Any, Any],
+        plan: Plan,
+        parent: Frame,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        digests: tuple[bytes, ...],
+        salt: tuple[Condition, ...],
+        key: bytes,
+        position: Position | None,
+        edges: tuple[Edge, ...],
+        miss: str,
+    ) -> Call:
+        """A call whose key was made in another process, with the same code."""
+        this = cls.__new__(cls)
+        this.task, this.plan, this.code = task, plan, plan.code
+        this.parent, this.run = parent, parent.run
+        this.args, this.kwargs, this.bound = args, kwargs, plan.bind(*args, **kwargs)
+        this.digests, this.salt, this.key = digests, salt, key
+        this.position, this.edges, this.miss = position, edges, miss
+        this.shared, this.is_checked = _NOT_SHARED, True
+        this.id, this.status, this.is_hit, this.output = b"", DONE, False, _NOTHING
+        return this
+
     def key_under(self, code: bytes) -> bytes:
         """What the key would be if that were the code version of the task."""
         key = self.plan.key(self.digests, self.salt, code)

@@ -168,6 +168,20 @@ def set_quiet(quiet: bool) -> None:
     _flight.quiet = quiet
 
 
+def echo(text: str, *, is_err: bool) -> None:
+    """Show what a call has written in another process; it is captured there."""
+    if _flight.quiet:
+        return
+    stream = sys.stderr if is_err else sys.stdout
+    if stream is None:
+        return
+    token = _current.set(None)
+    try:
+        stream.write(text)
+    finally:
+        _current.reset(token)
+
+
 def set_screen(before_write: Callable[[Any, str], object] | None) -> None:
     """Have `before_write(original stream, text)` called before a text is shown."""
     _flight.before_write = before_write

@@ -13,7 +13,7 @@ from tasklineage.core.call import Outcome
 from tasklineage.core.deferred import Deferred
 from tasklineage.core.fanout import Failure, Fanout, OnError
 from tasklineage.core.frame import Frame, current
-from tasklineage.core.future import BoundCall, Future
+from tasklineage.core.future import BoundCall, Future, executor_for
 from tasklineage.core.inputs import Inputs
 from tasklineage.core.loops import in_thread
 from tasklineage.core.source import Source, limited
@@ -407,6 +407,5 @@ def _begun(one: Any, executor: Executor | None) -> Any:
 def _executor(given: Any, task: Task[Any, Any], parent: Frame) -> Executor:
     if config.is_disabled():
         return Inline()
-    if given is not None:
-        return executor_from(given)
-    return task.settings.executor or parent.run.executor
+    chosen = task.settings.executor if given is None else executor_from(given)
+    return executor_for(task, chosen, parent)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from tasklineage.core.run import RunState
     from tasklineage.core.task import Task
+    from tasklineage.executors.base import Executor
 
 R = TypeVar("R")
 
@@ -80,9 +81,16 @@ class Elements:
     """
 
     def __init__(
-        self, task: Task[Any, Any], source: Source, shared: dict[str, Any], parent: Frame
+        self,
+        task: Task[Any, Any],
+        source: Source,
+        shared: dict[str, Any],
+        parent: Frame,
+        elsewhere: Executor | None = None,
     ) -> None:
         self.task = task
+        self._elsewhere = elsewhere
+        """Who runs the bodies, if that is not this process."""
         self._source = source
         self._shared = shared
         self._parent = parent
@@ -146,7 +154,7 @@ class Elements:
     def execute(self, call: Call) -> Outcome[Any]:
         """What came of a call that no memo answered when it was pulled."""
         began = time.time()
-        outcome = engine.outcome(call)
+        outcome = engine.outcome(call, self._elsewhere)
         if not call.is_checked:
             self._keys.append(call.key)
         return self.outcome_of(call, outcome, began, time.time())

@@ -43,8 +43,9 @@ from tasklineage.storage.records import (
 )
 
 if TYPE_CHECKING:
+    from tasklineage.core.future import Future
     from tasklineage.core.task import Task
-    from tasklineage.executors.base import Blocked
+    from tasklineage.executors.base import Blocked, Executor
     from tasklineage.storage.flight import Flight
 
 _NOTHING = Ref(b"")
@@ -55,12 +56,13 @@ MISS = object()
 def call(task: Task[Any, Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """The value of a direct call, made in this thread (HOT)."""
     parent = current.get() or top_frame()
-    if task.is_async:
-        return call_async(task, args, kwargs, parent)
-    if task.settings.executor is not None:
+    if task.is_elsewhere:
         from tasklineage.core.future import submit
 
-        return submit(task, args, kwargs).result()
+        future = submit(task, args, kwargs)
+        return _awaited(future) if task.is_async else future.result()
+    if task.is_async:
+        return call_async(task, args, kwargs, parent)
     this: Call | None
     try:
         this = Call(task, args, kwargs, parent)
@@ -74,6 +76,10 @@ def call(task: Task[Any, Any], args: tuple[Any, ...], kwargs: dict[str, Any]) ->
     if this.run.verification is not None and this.is_hit:
         this.run.verification.check(this, value)
     return value
+
+
+async def _awaited(future: Future[Any]) -> Any:
+    return await future
 
 
 def call_anew(task: Task[Any, Any], args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
@@ -104,6 +110,7 @@ def perform(
     parent: Frame,
     position: Position | None = None,
     note_key: Callable[[bytes], object] = id,
+    elsewhere: Executor | None = None,
 ) -> Outcome[Any]:
     """What came of a call, made on a worker: its exception is in the outcome."""
     skipped: list[bytes] = []
@@ -112,7 +119,7 @@ def perform(
         note_key(this.key)
     except BaseException as error:
         return unmade(error, skipped)
-    return outcome(this)
+    return outcome(this, elsewhere)
 
 
 def unmade(error: BaseException, skipped: Sequence[bytes]) -> Outcome[Any]:
@@ -121,11 +128,13 @@ def unmade(error: BaseException, skipped: Sequence[bytes]) -> Outcome[Any]:
     return Outcome(None, without_our_frames(error), status, call_id)
 
 
-def outcome(this: Call) -> Outcome[Any]:
-    """What came of a call whose key is known."""
+def outcome(this: Call, elsewhere: Executor | None = None) -> Outcome[Any]:
+    """What came of a call whose key is known, its body run here or by that executor."""
     try:
         value = answer(this)
         if value is MISS:
+            if elsewhere is not None:
+                return _execute_elsewhere(this, elsewhere)
             value = execute(this)
         if this.run.verification is not None and this.is_hit:
             this.run.verification.check(this, value)
@@ -290,6 +299,24 @@ def execute(this: Call) -> Any:
             _release(store.flight, this.key)
 
 
+def _execute_elsewhere(this: Call, executor: Executor) -> Outcome[Any]:
+    """As `execute`, with the body run by another process."""
+    from tasklineage.core import shipping  # for those who need processes
+
+    if not this.task.settings.memo:
+        return shipping.execute(this, executor)
+    store = this.run.store
+    held = store.flight.acquire(this.key, this.parent.held, _blocked)
+    try:
+        value = _look_again(this)
+        if value is not MISS:
+            return Outcome(value, None, this.status, this.id, this.output.digest, this.is_hit)
+        return shipping.execute(this, executor)
+    finally:
+        if held:
+            _release(store.flight, this.key)
+
+
 async def execute_async(this: Call) -> Any:
     """As `execute`, for an `async def` task; the loop is never blocked."""
     if not this.task.settings.memo:
@@ -327,8 +354,13 @@ def _look_again(this: Call) -> Any:
 
 
 def _execute_body(this: Call) -> Any:
+    return attempt(Body(this))
+
+
+def attempt(body: Body) -> Any:
+    """The value of a call whose body runs here, after as many attempts as it takes."""
+    this = body.this
     task = this.task
-    body = Body(this)
     while True:
         body.enter()
         try:

@@ -46,6 +46,15 @@ class Fold:
         new.accesses = self.accesses
         return new
 
+    def take(
+        self, conditions: Iterable[Condition], ends: Iterable[float | None], volatile: str
+    ) -> None:
+        """Add what was folded elsewhere."""
+        self.conditions.update(conditions)
+        self._ends.extend(end for end in ends if end is not None)
+        if volatile and not self.volatile:
+            self.volatile = volatile
+
     def add(
         self,
         task: str,

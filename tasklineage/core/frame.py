@@ -109,6 +109,10 @@ class Frame:
         """Where calls are recorded; None where tasks are the bare functions."""
         return getattr(self.run, "store", None)
 
+    def adopt(self, held: frozenset[bytes]) -> None:
+        """Take the keys that its ancestors hold, which are in another process."""
+        self._held = held
+
     def add_pending(self, one: Pending) -> None:
         """Have this call wait for `one` before it ends."""
         with _Guard.lock:

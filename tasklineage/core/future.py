@@ -14,7 +14,7 @@ from tasklineage.core.ambient import top_frame
 from tasklineage.core.call import Outcome, recorded_call
 from tasklineage.core.deferred import Deferred, replaced, walk, with_values
 from tasklineage.core.frame import Frame, Position, current, waiting
-from tasklineage.executors.base import Blocked, Executor, Work, wait_for
+from tasklineage.executors.base import Blocked, Executor, Work, interrupt_works, wait_for
 from tasklineage.storage.records import CANCELLED, Edge
 
 if TYPE_CHECKING:
@@ -183,11 +183,13 @@ class Future(Deferred, Generic[R]):
     ) -> None:
         """Submit the call once the Futures among its arguments are over."""
         context = copy_context()
+        elsewhere = None if executor.shares_memory else executor
 
         def perform() -> Outcome[R]:
             return context.run(
-                engine.perform, self._task, args, kwargs, self._parent, position, self._note_key
-            )
+                engine.perform, self._task, args, kwargs, self._parent, position, self._note_key,
+                elsewhere,
+            )  # fmt: skip
 
         def submit_now() -> None:
             with self._lock:
@@ -195,7 +197,7 @@ class Future(Deferred, Generic[R]):
                     return
                 self._is_submitted = True
             try:
-                work = self._work = executor.submit(perform)
+                work = self._work = executor.driver.submit(perform)
             except BaseException as error:
                 self.finish(Outcome(None, error, CANCELLED))
                 raise
@@ -273,10 +275,23 @@ def submit(
     future.schedule(
         _submitted(args),
         _submitted(kwargs),
-        task.settings.executor or executor or parent.run.executor,
+        executor_for(task, task.settings.executor or executor, parent),
     )
     parent.add_pending(future)
     return future
+
+
+def executor_for(task: Task[Any, Any], chosen: Executor | None, parent: Frame) -> Executor:
+    """Where a call of the task runs: where it was chosen to, else where the run's calls do.
+
+    One that cannot stop a call does not do for a task with a time limit.
+    """
+    executor = chosen or parent.run.executor
+    if task.settings.timeout is None or executor.can_kill:
+        return executor
+    from tasklineage.executors.choose import killing_executor
+
+    return killing_executor()
 
 
 def resolved(
@@ -352,10 +367,18 @@ def settle(frame: Frame, value: Any) -> Any:
 
 
 def abandon(frame: Frame) -> None:
-    """Start nothing more of what was begun under `frame`; wait for what is in flight."""
+    """Start nothing more of what was begun under `frame`; wait for what is in flight.
+
+    Who interrupts that has what can be killed killed.
+    """
     while pending := frame.take_pending():
         for one in pending:
-            one.abandon()
+            try:
+                one.abandon()
+            except KeyboardInterrupt:
+                if not interrupt_works():
+                    raise
+                one.abandon()
 
 
 def _submitted(value: Any) -> Any:

@@ -112,6 +112,14 @@ class Origins:
         for _, part, part_digest in parts_of(value, recorded) if parts is None else parts:
             self._note_one(part, part_digest, producer)
 
+    def note_stored(
+        self, value_digest: bytes, producer: bytes, recorded: Sequence[Sequence[Any]]
+    ) -> None:
+        """As `note`, of a value that is in the store and not here."""
+        for known in (value_digest, *(part_digest for _, part_digest, *_ in recorded)):
+            if self._by_content.setdefault(known, producer) != producer:
+                self._by_content[known] = None
+
     def edges(self, path: str, value: Any, value_digest: bytes) -> Iterator[Edge]:
         """The known origins of an argument, its own first, else those of its parts."""
         if is_trivial(value) or not self._by_content:

@@ -94,6 +94,11 @@ class RunState:
             both = parent.refresh
             self.refresh = both if isinstance(both, bool) else (*self.refresh, *both)
 
+    def join(self, run: bytes, refresh_since: float) -> None:
+        """Be part of a run that was begun, and will be ended, by another process."""
+        self.id, self._pid = run, -1
+        self.refresh_since = refresh_since
+
     @property
     def executor(self) -> Executor:
         """Where submitted calls of this run execute."""

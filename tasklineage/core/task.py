@@ -60,6 +60,8 @@ class Options(NamedTuple):
     tags: tuple[str, ...] = ()
     executor: Executor | None = None
     store_args: bool | None = None
+    timeout: float | None = None
+    resources: Mapping[str, Any] = {}
 
 
 class Task(TaskLike, Generic[P, R]):
@@ -87,6 +89,8 @@ class Task(TaskLike, Generic[P, R]):
         self._annotated: Mapping[str, Callable[[Any], Any]] | None = None
         self.name = options.name or _name_of(function)
         self.is_async = _is_async(function)
+        self.is_elsewhere = options.executor is not None or options.timeout is not None
+        """Whether a direct call runs on an executor, too."""
         self._check_parameters()
         memos.register(self)
 
@@ -384,6 +388,9 @@ def task(function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
     catch, default
         Exceptions for which the call yields `default` instead of raising: a value, or a function
         of the exception. Such a call is recorded as `caught` and is never a memo.
+    timeout
+        Seconds that an attempt may take: the process that runs it is then killed, and `TaskTimeout`
+        raised. Where the executor cannot do that, the call runs in a process all the same.
     executor
         Where this task always runs: an executor or its name. By default a direct call runs in the
         caller's thread.
@@ -455,12 +462,13 @@ def _checked(
     store_args: bool | None = None,
 ) -> Options:
     """The options as the engine wants them."""
-    if timeout is not None or resources:
-        option = "timeout" if timeout is not None else "resources"
+    if resources:
         raise ConfigError(
-            f"{option}= needs an executor that can honour it; this version has only inline "
-            "and threads, which cannot"
+            "resources= needs an executor that can honour it, which comes with a later version"
         )
+    limit: Any = timeout
+    if timeout is not None and not (isinstance(limit, int | float) and limit > 0):
+        raise ConfigError(f"timeout= is a number of seconds above 0, not {timeout!r}")
     for option, text in (("name", name), ("version", version)):
         if text is not None and not isinstance(text, str):
             raise ConfigError(f"{option}= is a string, not {text!r}")
@@ -480,6 +488,7 @@ def _checked(
         tags=_strings(tags, "tags"),
         executor=None if executor is None else _executor(executor),
         store_args=store_args,
+        timeout=None if timeout is None else float(timeout),
     )
 
 

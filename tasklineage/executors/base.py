@@ -244,6 +244,37 @@ class Executor(ABC):
     slots: int
     """How many works run at once."""
 
+    @property
+    def driver(self) -> Executor:
+        """Whose workers, in this process, prepare works and wait for them."""
+        return self
+
+    def perform(
+        self,
+        call: Callable[[Callable[[Any], None]], T],
+        hear: Callable[[Any], bool] = bool,
+        *,
+        resources: Mapping[str, object] | None = None,
+        timeout: float | None = None,
+    ) -> T:
+        """What `call(tell)` returns where works run, waited for by a worker of `driver`.
+
+        What it tells meanwhile is given to `hear` at once; where that answers True, the time of
+        its limit begins, or begins again.
+
+        Raises
+        ------
+        TaskTimeout
+            It took longer than `timeout` seconds, and was stopped.
+        WorkerLost
+            Who ran it died.
+        ConfigError
+            The executor cannot honour `resources` or `timeout`, or has been shut down.
+        """
+        if resources or timeout is not None:
+            self._refuse(resources, timeout)
+        return call(lambda told: None)
+
     @abstractmethod
     def submit(
         self,
@@ -470,6 +501,16 @@ def _wait_for_all(works: Sequence[Work[Any]]) -> None:
             work.wait()
     finally:
         blocked.leave(at_once=False)
+
+
+interrupts: list[Callable[[], bool]] = []
+"""What ends at once the works that executors of this process can kill; whether there were any."""
+
+
+def interrupt_works() -> bool:
+    """Whether there were works that could be killed. They are: somebody does not want to wait."""
+    ended = [interrupt() for interrupt in interrupts]  # all of them
+    return any(ended)
 
 
 _LONGEST = threading.TIMEOUT_MAX

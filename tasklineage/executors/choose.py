@@ -9,9 +9,11 @@ from tasklineage import config
 from tasklineage.errors import ConfigError
 from tasklineage.executors.base import Executor
 from tasklineage.executors.inline import Inline
-from tasklineage.executors.threads import Threads, default_slots
+from tasklineage.executors.place import Here
+from tasklineage.executors.threads import Threads
 
-_LATER = ("processes", "dask")
+_LATER = ("dask",)
+_KILLING = "processes for time limits"
 
 
 class _Named:
@@ -50,15 +52,39 @@ def _made(spec: str) -> Executor:
     if name == "inline" and not rest:
         return Inline()
     if name == "threads":
-        return Threads(_number(spec, rest))
+        return Threads(_number(spec, rest) if rest else None)
+    if name == "processes":
+        return _processes(_number(spec, rest) if rest else None)
     if name in _LATER:
         raise ConfigError(f"executor={spec!r}: {name} comes with a later version of tasklineage")
-    raise ConfigError(f'executor={spec!r}: known are "inline", "threads" and "threads:N"')
+    raise ConfigError(
+        f'executor={spec!r}: known are "inline", "threads", "threads:N", "processes" and '
+        '"processes:N"'
+    )
+
+
+def killing_executor() -> Executor:
+    """The executor for calls that may have to be stopped, where the run's cannot stop them."""
+    with _Named.lock:
+        executor = _Named.executors.get(_KILLING)
+        if executor is None:
+            from tasklineage.executors.processes import Processes
+
+            executor = _Named.executors[_KILLING] = Processes(1 if Here.is_worker else None)
+        return executor
+
+
+def _processes(number: int | None) -> Executor:
+    """Processes; in a worker process, whose neighbours use the other CPUs, one thread."""
+    if Here.is_worker:
+        return Threads(1)
+    from tasklineage.executors.processes import Processes
+
+    return Processes(number)
 
 
 def _number(spec: str, text: str) -> int:
-    if not text:
-        return default_slots()
     if not text.isdecimal() or int(text) < 1:
-        raise ConfigError(f'executor={spec!r}: a number of threads is expected, as in "threads:8"')
+        kind = spec.partition(":")[0]
+        raise ConfigError(f'executor={spec!r}: a number of {kind} is expected, as in "{kind}:8"')
     return int(text)

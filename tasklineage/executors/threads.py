@@ -31,7 +31,15 @@ from heapq import heappop, heappush
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
 from tasklineage.errors import ConfigError, WorkerLost
-from tasklineage.executors.base import Executor, NoThread, Seat, Work, current_seat, take_seat
+from tasklineage.executors.base import (
+    Executor,
+    NoThread,
+    Seat,
+    Work,
+    current_seat,
+    interrupt_works,
+    take_seat,
+)
 
 T = TypeVar("T")
 
@@ -373,11 +381,15 @@ _numbers = itertools.count(1)
 
 def default_slots() -> int:
     """Threads of a pool for which nobody gave a number: some more than this process has CPUs."""
+    return min(cpus() + 4, 32)
+
+
+def cpus() -> int:
+    """How many CPUs this process may use."""
     try:
-        cpus = len(os.sched_getaffinity(0))
+        return len(os.sched_getaffinity(0))
     except AttributeError:  # not on macOS
-        cpus = os.cpu_count() or 1
-    return min(cpus + 4, 32)
+        return os.cpu_count() or 1
 
 
 class _Pools:
@@ -395,7 +407,11 @@ def _drain_all() -> None:
     """Wait for every pool; works of one may submit to another that was empty."""
     while busy := [pool for pool in list(_Pools.all) if not pool.is_drained()]:
         for pool in busy:
-            pool.drain()
+            try:
+                pool.drain()
+            except KeyboardInterrupt:
+                if not interrupt_works():
+                    raise
 
 
 os.register_at_fork(after_in_child=_forget_parent)

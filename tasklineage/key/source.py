@@ -85,7 +85,10 @@ class _File:
         if self._functions is None:
             from tasklineage.key.syntax import Functions  # slow to import, as `inspect` is
 
-            self._functions = Functions(self._text)
+            try:
+                self._functions = Functions(self._text)
+            except (ValueError, RecursionError, MemoryError):  # too deep, for one
+                return b""
         return self._functions.digest(code)
 
 

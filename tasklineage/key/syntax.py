@@ -12,7 +12,10 @@ Whatever a version adds to the syntax tree is left out as long as it is empty.
 from __future__ import annotations
 
 import ast
+import contextlib
+import os
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from types import CodeType
 from typing import Any
@@ -26,6 +29,7 @@ FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
 _SKIPPED = frozenset({"ctx", "type_comment", "kind", "type_ignores"})
 _FUTURE_ANNOTATIONS = 0x1000000
 _DEFAULTS = frozenset({"defaults", "kw_defaults"})
+_TRIES = 20
 
 
 class Functions:
@@ -33,7 +37,7 @@ class Functions:
 
     def __init__(self, text: str) -> None:
         self._nodes: dict[tuple[str, int], list[tuple[FunctionNode, str]]] = {}
-        for node, owner in _functions(ast.parse(text)):
+        for node, owner in _functions(_parsed(text)):
             name = "<lambda>" if isinstance(node, ast.Lambda) else node.name
             self._nodes.setdefault((name, _first_line(node)), []).append((node, owner))
 
@@ -46,6 +50,31 @@ class Functions:
             nodes = _around(code, nodes)
         digests = {syntax_digest(node, owner, code) for node, owner in nodes}
         return digests.pop() if len(digests) == 1 else b""
+
+
+class _Parsing:
+    """One thread of ours at a time parses."""
+
+    lock = threading.Lock()
+
+
+def _after_fork() -> None:
+    _Parsing.lock = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_after_fork)
+
+
+def _parsed(text: str) -> ast.Module:
+    """The syntax tree of a text.
+
+    Of two threads that make one at the same time, CPython 3.11 may give one of them a SystemError,
+    for both count the same depth (gh-106905).
+    """
+    for _ in range(_TRIES):
+        with contextlib.suppress(SystemError), _Parsing.lock:
+            return ast.parse(text)
+    raise ValueError("other threads do not cease to parse")
 
 
 def syntax_digest(node: FunctionNode, owner: str, code: CodeType) -> bytes:

@@ -17,6 +17,7 @@ from tasklineage.query.render import one_line
 from tasklineage.query.slot import Slot
 from tasklineage.storage.records import (
     CANCELLED,
+    LOST,
     RUNNING,
     SKIPPED,
     CallBegin,
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from tasklineage.storage.catalog import CallRow
     from tasklineage.storage.store import Store
 
-HIT, LOST = "hit", "lost"
+HIT = "hit"
 STATUSES = frozenset(
     {RUNNING, "done", HIT, "failed", "caught", CANCELLED, SKIPPED, LOST, "timeout"}
 )

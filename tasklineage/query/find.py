@@ -19,7 +19,7 @@ from tasklineage.query.ids import DIGEST_TAG, as_prefix, digest_text, seconds_si
 from tasklineage.query.listing import Listing, paged
 from tasklineage.query.refs import hint, named
 from tasklineage.query.runs import Run
-from tasklineage.storage.records import RUNNING
+from tasklineage.storage.records import LOST, RUNNING
 from tasklineage.storage.refs import RUN
 from tasklineage.storage.store import Store, open_store
 
@@ -213,7 +213,7 @@ def calls(
     def fetch(limit: int, offset: int) -> list[CallRow]:
         return opened.catalog.find_calls(
             task=name,
-            statuses=_stored(statuses, calls_module.LOST),
+            statuses=_stored(statuses, LOST),
             run=chosen,
             namespace=None if chosen else _namespace(namespace),
             since=begun,
@@ -347,7 +347,8 @@ def _stored(statuses: frozenset[str] | None, orphaned: str) -> tuple[str, ...] |
     """The statuses as the catalog has them: it does not know which writers are alive."""
     if statuses is None:
         return None
-    return tuple(sorted({RUNNING if status == orphaned else status for status in statuses}))
+    stored = statuses | {RUNNING} if orphaned in statuses else statuses
+    return tuple(sorted(stored))
 
 
 def _having(found: Iterator[T], statuses: frozenset[str] | None) -> Iterator[T]:

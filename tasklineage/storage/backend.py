@@ -24,6 +24,7 @@ from typing import Any, NamedTuple, TypeAlias
 from tasklineage.errors import (
     MissingObject,
     StoreError,
+    StoreNotFound,
     StoreReadOnly,
     StoreUnavailable,
 )
@@ -38,11 +39,28 @@ _PASSING = frozenset({
     errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EPIPE, errno.ETIMEDOUT,
 })  # fmt: skip
 _PASSING_STATUS = frozenset({408, 429, 500, 502, 503, 504})
+_PASSING_CODES = frozenset({"OperationAborted", "RequestTimeout", "SlowDown", "Throttling"})
+_NO_BUCKET = "NoSuchBucket"
+_MEANING = {
+    _NO_BUCKET: "the bucket does not exist",
+    "AccessDenied": "these credentials may not do that",
+    "InvalidAccessKeyId": "the server does not know this access key",
+    "SignatureDoesNotMatch": "the secret is not that of the access key",
+    "403": "these credentials may not do that",
+    "ExpiredToken": "the credentials have expired",
+    "PermanentRedirect": "the bucket is in another region",
+    "AuthorizationHeaderMalformed": "the bucket is in another region",
+    "IllegalLocationConstraintException": "the bucket is in another region",
+}
+"""What codes of S3 say; some servers send no more than these."""
 _PASSING_NAMES = frozenset({
-    "ClientConnectionError", "ClientPayloadError", "HTTPClientError", "IncompleteRead",
-    "IncompleteReadError", "ResponseParserError", "SSHException",
+    "ClientConnectionError", "ClientPayloadError", "ConnectionError", "HTTPClientError",
+    "IncompleteRead", "IncompleteReadError", "ResponseParserError", "SSHException",
 })  # fmt: skip
 """Classes of libraries that need not be installed."""
+_UNREACHED_NAMES = frozenset({
+    "ClientConnectorError", "ConnectTimeoutError", "EndpointConnectionError", "gaierror",
+})  # fmt: skip
 
 
 class Entry(NamedTuple):
@@ -75,6 +93,8 @@ class Backend(ABC):
     """Where it is, for people and for messages."""
     can_create: bool = True
     """Whether `create` is to be had."""
+    timeout: float | None = None
+    """Seconds that one request may take before it counts as failed, where that can be told."""
 
     @abstractmethod
     def read(self, key: str, start: int = 0, end: int | None = None) -> bytes:
@@ -384,19 +404,40 @@ class Folder(Backend):
 def failure(url: str, what: str, key: str, error: BaseException) -> Any:
     """The error to raise instead of one that a file system has raised: where, what, and why."""
     number = getattr(error, "errno", None)
+    status, code = answer_of(error)
     place = f"{url}/{key}" if key else url
     reason = (getattr(error, "strerror", None) if number else None) or str(error) or repr(error)
+    if code:
+        reason = f"{_MEANING.get(code, reason)} ({code}, HTTP {status})"
+    if code == _NO_BUCKET:
+        return StoreNotFound(f"cannot {what} {place}: {reason}", errno=errno.ENOENT)
     if what == "read" and isinstance(error, _ABSENT):
         return MissingObject(f"there is nothing at {place}", key=key)
     if is_passing(error):
-        return StoreUnavailable(f"cannot {what} {place} now: {reason}", errno=number)
+        return StoreUnavailable(
+            f"cannot {what} {place} now: {reason}", errno=number, is_reached=_is_reached(error)
+        )
     is_denied = number in _DENIED or isinstance(error, PermissionError)
     kind = StoreReadOnly if is_denied and what in ("write", "create", "delete") else StoreError
     return kind(f"cannot {what} {place}: {reason}", errno=number)
 
 
+def answer_of(error: BaseException | None) -> tuple[int, str]:
+    """HTTP status and code of the server's answer that an error came from; 0 and nothing else."""
+    while error is not None:
+        response = getattr(error, "response", None)
+        if isinstance(response, dict):
+            status = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+            return int(status), str(response.get("Error", {}).get("Code", ""))
+        error = error.__cause__
+    return 0, ""
+
+
 def is_passing(error: BaseException | None) -> bool:
     """Whether trying again may help: it, or what it came from, tells of an overload or a reset."""
+    status, code = answer_of(error)
+    if status:
+        return status in _PASSING_STATUS or code in _PASSING_CODES
     while error is not None:
         if isinstance(error, StoreUnavailable | ConnectionError | TimeoutError):
             return True
@@ -404,12 +445,18 @@ def is_passing(error: BaseException | None) -> bool:
             return True
         if any(kind.__name__ in _PASSING_NAMES for kind in type(error).__mro__):
             return True
-        response = getattr(error, "response", None)
-        if isinstance(response, dict):
-            status = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
-            return status in _PASSING_STATUS
         error = error.__cause__
     return False
+
+
+def _is_reached(error: BaseException | None) -> bool:
+    """Whether an error that may pass tells of somebody at the other end."""
+    while error is not None:
+        names = {kind.__name__ for kind in type(error).__mro__}
+        if isinstance(error, ConnectionRefusedError | TimeoutError) or names & _UNREACHED_NAMES:
+            return False
+        error = error.__cause__
+    return True
 
 
 def _link(temporary: Path, path: Path) -> None:

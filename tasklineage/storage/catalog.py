@@ -19,7 +19,7 @@ from tasklineage.storage import selections
 from tasklineage.storage.frames import Location
 from tasklineage.storage.ingest import ARGUMENT, HIT, OUTPUT, PART, from_sql
 from tasklineage.storage.journal import Journal
-from tasklineage.storage.records import CAUGHT, DONE, FAILED, TIMEOUT, Argument, CallEnd, Ref
+from tasklineage.storage.records import CAUGHT, DONE, FAILED, LOST, TIMEOUT, Argument, CallEnd, Ref
 from tasklineage.storage.selections import (
     ArtifactRow,
     CallRow,
@@ -288,7 +288,7 @@ class Catalog:
         query = """SELECT status, count(*) FROM calls
                    WHERE run = (SELECT n FROM runs WHERE id = ?) GROUP BY status"""
         found = dict(self._upkeep.ask(lambda tables: tables.all(query, (run,))))
-        failed = found.get(FAILED, 0) + found.get(TIMEOUT, 0)
+        failed = found.get(FAILED, 0) + found.get(TIMEOUT, 0) + found.get(LOST, 0)
         return found.get(HIT, 0), found.get(DONE, 0) + found.get(CAUGHT, 0) + failed, failed
 
     def verified_counts(self, run: bytes) -> dict[str, int]:

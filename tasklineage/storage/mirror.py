@@ -32,8 +32,8 @@ from tasklineage.storage.backend import Backend, open_backend
 from tasklineage.storage.patience import Patient
 
 PROBE = "probe/write"
-_PATIENCE = 2.0
-"""Seconds for which opening a store waits out passing failures."""
+_PATIENCE, _TIMEOUT = 2.0, 4.0
+"""Seconds for which somebody is looked for who answers, and for the first request."""
 _OF_PROCESS = ("memory",)
 """Kinds of URLs whose stores end with the process; so do their mirrors."""
 _UNITS = {"": 1, "K": 1_000, "M": 1_000_000, "G": 1_000_000_000, "T": 1_000_000_000_000}
@@ -69,10 +69,9 @@ def open_mirror(
     """
     limit = cache_limit()
     backend = open_backend(url, storage_options)
-    hasty = Patient(backend, _PATIENCE)
-    found = _format(hasty, may_create=create and not read_only)
+    found = _format(backend) or _made(backend, may_create=create and not read_only)
     layout.check(found, url)
-    can_be_written = not read_only and _can_write(hasty)
+    can_be_written = not read_only and _can_write(Patient(backend))
     mirror = _folder(url, found)
     layout.open_folder(mirror)
     return Opened(url, backend, mirror, can_be_written, limit)
@@ -96,21 +95,30 @@ def cache_limit() -> int:
     return int(float(match[1]) * _UNITS[match[2].upper()])
 
 
-def _format(backend: Backend, *, may_create: bool) -> bytes:
-    """The format file."""
+def _format(backend: Backend) -> bytes | None:
+    """The format file; None where there is none. Whether there is an answer shows soon."""
+    backend.timeout = _TIMEOUT
     try:
-        return backend.read(layout.FILE)
+        return Patient(backend, unreached=_PATIENCE).read(layout.FILE)
     except MissingObject:
-        if not may_create:
-            raise StoreNotFound(f"there is no store at {backend.url}") from None
+        return None
+    finally:
+        backend.timeout = None
+
+
+def _made(backend: Backend, *, may_create: bool) -> bytes:
+    """The format file of a store that is made now, by this process or another one."""
+    if not may_create:
+        raise StoreNotFound(f"there is no store at {backend.url}")
     made = layout.content(id=os.urandom(16).hex())
+    patient = Patient(backend)
     try:
-        backend.create(layout.FILE, made)
+        patient.create(layout.FILE, made)
     except StoreError as error:
         if error.errno != errno.ENOTSUP:
             raise
-        backend.write(layout.FILE, made)  # of two at once the later one holds
-    return backend.read(layout.FILE)
+        patient.write(layout.FILE, made)  # of two at once the later one holds
+    return patient.read(layout.FILE)
 
 
 def _can_write(backend: Backend) -> bool:

@@ -24,15 +24,22 @@ _log = logging.getLogger("tasklineage.storage")
 R = TypeVar("R")
 
 
-def patiently(attempt: Callable[[], R], what: str, patience: float = PATIENCE) -> R:
+def patiently(
+    attempt: Callable[[], R],
+    what: str,
+    patience: float = PATIENCE,
+    unreached: float | None = None,
+) -> R:
     """What `attempt` gives; it is made again as long as it raises `StoreUnavailable`.
+
+    Where nobody answers at all, patience ends after `unreached` seconds, if that is less.
 
     Raises
     ------
     StoreUnavailable
         The last attempt failed as well, and `patience` is at its end.
     """
-    pauses = Pauses(what, patience)
+    pauses = Pauses(what, patience, unreached)
     while True:
         try:
             return attempt()
@@ -43,9 +50,11 @@ def patiently(attempt: Callable[[], R], what: str, patience: float = PATIENCE) -
 class Pauses:
     """The pauses between attempts at one thing."""
 
-    def __init__(self, what: str, patience: float = PATIENCE) -> None:
+    def __init__(self, what: str, patience: float, unreached: float | None = None) -> None:
         self._what = what
-        self._until = time.monotonic() + patience
+        self._begun = time.monotonic()
+        self._patience = patience
+        self._unreached = patience if unreached is None else min(patience, unreached)
         self._count = 0
 
     def take(self, error: StoreUnavailable) -> None:
@@ -53,7 +62,8 @@ class Pauses:
         longest = min(_FIRST_PAUSE * 2**self._count, _LONGEST_PAUSE)
         pause = random.uniform(longest / 2, longest)
         self._count += 1
-        if time.monotonic() + pause > self._until:
+        patience = self._patience if error.is_reached else self._unreached
+        if time.monotonic() + pause > self._begun + patience:
             raise error
         _log.info("%s: %s; attempt %d follows in %.1f s", self._what, error, self._count + 1, pause)
         time.sleep(pause)
@@ -62,14 +72,18 @@ class Pauses:
 class Patient(Backend):
     """A backend whose passing failures are waited out, up to `patience` seconds each time.
 
-    Of several keys only those that failed are tried again.
+    Where nobody answers at all, up to `unreached` seconds. Of several keys only those that failed
+    are tried again, and as long as some succeed, patience begins anew.
     """
 
-    def __init__(self, inner: Backend, patience: float = PATIENCE) -> None:
+    def __init__(
+        self, inner: Backend, patience: float = PATIENCE, unreached: float | None = None
+    ) -> None:
         self.inner = inner
         self.url = inner.url
         self.can_create = inner.can_create
         self.patience = patience
+        self.unreached = unreached
 
     def read(self, key: str, start: int = 0, end: int | None = None) -> bytes:
         return self._patiently(lambda: self.inner.read(key, start, end), "read", key)
@@ -136,7 +150,7 @@ class Patient(Backend):
         self.inner.close()
 
     def _patiently(self, attempt: Callable[[], R], what: str, key: str) -> R:
-        return patiently(attempt, f"{what} {self.url}/{key}", self.patience)
+        return patiently(attempt, f"{what} {self.url}/{key}", self.patience, self.unreached)
 
     def _again(
         self,
@@ -145,9 +159,13 @@ class Patient(Backend):
         what: str,
     ) -> dict[str, StoreError]:
         """What went wrong in the end, by key."""
-        pauses = Pauses(f"{what} {len(keys)} keys of {self.url}", self.patience)
         lasting: dict[str, StoreError] = {}
+        known, pauses = 0, Pauses("", 0.0)
         while keys:
+            if len(keys) != known:  # some have succeeded
+                known = len(keys)
+                text = f"{what} {known} keys of {self.url}"
+                pauses = Pauses(text, self.patience, self.unreached)
             failed = attempt(keys)
             passing = {k: e for k, e in failed.items() if isinstance(e, StoreUnavailable)}
             lasting |= {key: error for key, error in failed.items() if key not in passing}

@@ -27,8 +27,8 @@ new: Callable[..., Any] = tuple.__new__  # pyright: ignore[reportUnknownMemberTy
 """`new(Record, fields)` with all fields takes a third of the time of `Record(*fields)`. Its type is
 not known to pyright while unapplied."""
 
-RUNNING, DONE, FAILED, CAUGHT, CANCELLED, SKIPPED, TIMEOUT = (
-    "running", "done", "failed", "caught", "cancelled", "skipped", "timeout",
+RUNNING, DONE, FAILED, CAUGHT, CANCELLED, SKIPPED, TIMEOUT, LOST = (
+    "running", "done", "failed", "caught", "cancelled", "skipped", "timeout", "lost",
 )  # fmt: skip
 
 

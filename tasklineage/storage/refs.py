@@ -24,6 +24,7 @@ import os
 import struct
 import time
 from collections.abc import Callable, Iterator, Mapping
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgpack
@@ -194,6 +195,13 @@ class Refs:
         sizes = self._sizes(name)
         for number in sorted(sizes, reverse=True):
             yield self._read(name, number, sizes)
+
+    def kept(self, name: str) -> Iterator[Version]:
+        """What it points to and has pointed to since it was made, or made anew, newest first.
+
+        That is what is needed; nothing of a ref that was deleted. Damaged versions are among them.
+        """
+        return takewhile(lambda version: version.kind != DELETED, self.history(name))
 
     def names(self) -> list[str]:
         """The names of all refs that there are or were, sorted."""

@@ -24,7 +24,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from tasklineage.errors import CorruptObject, MissingObject, StoreError
+from tasklineage.errors import CorruptObject, MissingObject, StoreError, StoreUnavailable
 from tasklineage.storage import forks
 from tasklineage.storage.backend import Backend
 from tasklineage.storage.cached_objects import CachedObjects
@@ -41,6 +41,8 @@ BYTES, SECONDS = 1 << 20, 5.0
 _TICK = 1.0
 _PATIENCE = 20.0
 """Seconds for which passing failures are waited out."""
+_LAST_PATIENCE = 60.0
+"""Seconds for which the end of the process waits for a store that answers and refuses."""
 _LEAST_PAUSE, _SHARE = 0.5, 20.0
 """Others are looked for at most so often, and for at most one part in so many of the time."""
 _OFFLINE_PAUSE = 15.0
@@ -175,7 +177,7 @@ class Remote:
         A warning is given where that cannot be done: the next process on this machine does it.
         """
         with self._state.putting:
-            is_put = self._put()
+            is_put = self._put_at_last()
             with self.mutex:
                 entry, self._state.entry = self._state.entry, None
             if entry is None:
@@ -250,7 +252,7 @@ class Remote:
             return True
         with state.putting:
             state.since = None
-            self._patient.patience = 0.0 if state.is_offline else _PATIENCE
+            self._patient.unreached = 0.0 if state.is_offline else None
             try:
                 entry = state.entry
                 if entry is not None:
@@ -259,10 +261,16 @@ class Remote:
             except StoreError as error:
                 self._note_offline(error)
                 return False
-            finally:
-                self._patient.patience = _PATIENCE
             self._note_online()
             return True
+
+    def _put_at_last(self) -> bool:
+        """As `_put`, again and again for a minute as long as somebody answers."""
+        until = time.monotonic() + _LAST_PATIENCE
+        while not (is_put := self._put()):
+            if self._state.is_offline or time.monotonic() >= until:
+                break
+        return is_put
 
     def _beat(self) -> None:
         entry = self._state.entry
@@ -282,8 +290,9 @@ class Remote:
             return []
 
     def _note_offline(self, error: StoreError) -> None:
-        if self._state.is_offline:
-            _log.info("%s", error)
+        is_busy = isinstance(error, StoreUnavailable) and error.is_reached
+        if self._state.is_offline or is_busy:
+            _log.warning("%s", error)
             return
         self._state.is_offline = True
         then = "" if self._read_only else f"; what is recorded waits in {self._mirror} until then"

@@ -209,7 +209,7 @@ def _is_there(store: Store, kind: str, id: bytes, ref: Ref | None) -> bool:
 
 def _refs(store: Store) -> Iterator[Root]:
     """What refs point to, or have pointed to since they were made or made anew."""
-    from tasklineage.storage.refs import DAMAGED, DELETED
+    from tasklineage.storage.refs import DAMAGED
 
     for newest in store.refs.all():
         if newest.kind == DAMAGED:
@@ -217,13 +217,10 @@ def _refs(store: Store) -> Iterator[Root]:
                 f"{newest.message}: nobody can say what the ref {newest.name!r} keeps. Give it a "
                 "sound version: tag it again, or untag it"
             )
-        if newest.kind != DELETED:
-            for version in store.refs.history(newest.name):
-                if version.kind == DELETED:
-                    break
-                if version.is_there:
-                    oids = named_ids(version.ref) if version.kind == ARTIFACT else ()
-                    yield Root(version.kind, version.target, f"ref {version.name}", oids)
+        for version in store.refs.kept(newest.name):
+            if version.is_there:
+                oids = named_ids(version.ref) if version.kind == ARTIFACT else ()
+                yield Root(version.kind, version.target, f"ref {version.name}", oids)
 
 
 def _unwritten(path: Path, error: OSError) -> StoreError:

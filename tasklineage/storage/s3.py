@@ -15,7 +15,15 @@ from email.utils import parsedate_to_datetime
 from typing import Any, TypeAlias
 
 from tasklineage.errors import StoreError, StoreUnavailable
-from tasklineage.storage.backend import Entries, Entry, Names, check_key, failure, is_key
+from tasklineage.storage.backend import (
+    Entries,
+    Entry,
+    Names,
+    answer_of,
+    check_key,
+    failure,
+    is_key,
+)
 from tasklineage.storage.patience import patiently
 from tasklineage.storage.urls import Fsspec
 
@@ -25,7 +33,7 @@ PARTS_AT_ONCE = 8
 Spans: TypeAlias = list[tuple[int, int]]
 _MOST_PARTS = 10_000
 _DELETED_AT_ONCE = 1_000
-_CONNECT_TIMEOUT, _READ_TIMEOUT = 3, 60
+_CONNECT_TIMEOUT, _READ_TIMEOUT = 10, 60
 _CONNECTIONS = 64
 _NOT_SATISFIABLE = 416
 
@@ -130,7 +138,7 @@ class S3(Fsspec):
         try:
             self._call("put_object", Key=name, Body=data, IfNoneMatch="*")
         except Exception as error:  # s3fs has no class of its own for it
-            status, code = _answer(error)
+            status, code = answer_of(error)
             if status == 412 or code == "PreconditionFailed" or isinstance(error, FileExistsError):
                 return False
             if status == 409 or (status == 500 and code == "UnknownError"):
@@ -175,7 +183,7 @@ class S3(Fsspec):
             data = await answer["Body"].read()
             answer["Body"].close()
         except Exception as error:
-            if _answer(error)[0] == _NOT_SATISFIABLE:  # there are no bytes from there on
+            if answer_of(error)[0] == _NOT_SATISFIABLE:  # there are no bytes from there on
                 return b"", 0
             raise
         if len(data) != answer["ContentLength"]:
@@ -250,7 +258,7 @@ class S3(Fsspec):
 
     def _call(self, method: str, **arguments: Any) -> Any:
         arguments.setdefault("Bucket", self._bucket())
-        return self._file_system()[0].call_s3(method, **arguments)
+        return self._synced(self._file_system()[0]._call_s3(method, **arguments))
 
     def _bucket(self) -> str:
         return self._file_system()[1].partition("/")[0]
@@ -284,14 +292,3 @@ class S3(Fsspec):
         if isinstance(answer, BaseException):
             raise answer
         return answer
-
-
-def _answer(error: BaseException | None) -> tuple[int, str]:
-    """Status and code of the server's answer that an error came from."""
-    while error is not None:
-        response = getattr(error, "response", None)
-        if isinstance(response, dict):
-            status = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-            return int(status), str(response.get("Error", {}).get("Code", ""))
-        error = error.__cause__
-    return 0, ""

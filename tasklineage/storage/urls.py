@@ -212,7 +212,8 @@ class Fsspec(Backend):
         from fsspec import asyn  # pyright: ignore[reportMissingTypeStubs]
 
         sync: Any = asyn.sync
-        return list(sync(self._file_system()[0].loop, _gather, coroutines, limit))
+        loop = self._file_system()[0].loop
+        return list(sync(loop, _gather, coroutines, limit, timeout=self.timeout))
 
     def _write_beside(self, fs: Any, path: str, write: Any) -> None:
         """What `write` puts under a temporary name is moved to its own."""

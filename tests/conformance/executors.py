@@ -42,10 +42,16 @@ class ExecutorTests:
     """Inherited by the tests of each executor."""
 
     is_concurrent = True
+    shares_memory = True
 
     @abstractmethod
     def make(self) -> Executor:
         """A new executor, with few slots."""
+
+    @pytest.fixture(autouse=True)
+    def _skip_without_shared_memory(self, request: pytest.FixtureRequest) -> None:
+        if not self.shares_memory and request.node.get_closest_marker("shared_memory"):
+            pytest.skip("works and who submits them share no memory")
 
     @pytest.fixture
     def executor(self) -> Iterator[Executor]:
@@ -84,12 +90,14 @@ class ExecutorTests:
         assert executor.submit(partial(square, 3)).result(PATIENCE) == 9
         assert wait_for(failed, PATIENCE)
 
+    @pytest.mark.shared_memory
     def test_a_traceback_begins_in_the_callable(self, executor: Executor) -> None:
         error = executor.submit(partial(fail, ValueError())).exception(PATIENCE)
         assert error is not None
         assert error.__traceback__ is not None
         assert error.__traceback__.tb_frame.f_code is fail.__code__
 
+    @pytest.mark.shared_memory
     def test_each_work_is_run_once(self, executor: Executor) -> None:
         seen: list[int] = []
         works = [executor.submit(partial(seen.append, i)) for i in range(200)]
@@ -97,6 +105,7 @@ class ExecutorTests:
         assert sorted(seen) == list(range(200))
         assert not any(work.claim() for work in works)
 
+    @pytest.mark.shared_memory
     def test_works_start_in_the_order_of_submission(self, executor: Executor) -> None:
         seen: list[int] = []
         with Gate(self.is_concurrent) as gate:
@@ -110,6 +119,7 @@ class ExecutorTests:
 
     # Contexts
 
+    @pytest.mark.shared_memory
     def test_a_work_runs_in_a_copy_of_the_context_of_its_submitter(
         self, executor: Executor
     ) -> None:
@@ -129,6 +139,7 @@ class ExecutorTests:
 
     # Waiting
 
+    @pytest.mark.shared_memory
     def test_callbacks_are_called_once_and_late_ones_at_once(self, executor: Executor) -> None:
         told: list[tuple[str, bool]] = []
         with Gate(self.is_concurrent) as gate:
@@ -139,6 +150,7 @@ class ExecutorTests:
         work.add_done_callback(lambda w: told.append(("late", w.done())))
         assert told == [("early", True), ("late", True)]
 
+    @pytest.mark.shared_memory
     def test_a_failing_callback_is_reported_and_harms_nobody(
         self, executor: Executor, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -154,6 +166,7 @@ class ExecutorTests:
         assert [args.exc_type for args in reported] == [ValueError]
         assert executor.submit(partial(square, 2)).result(PATIENCE) == 4
 
+    @pytest.mark.shared_memory
     def test_a_wait_gives_up_after_its_timeout(self, executor: Executor) -> None:
         if not self.is_concurrent:
             pytest.skip("a work is done before anybody can wait for it")
@@ -169,6 +182,7 @@ class ExecutorTests:
         assert work.wait(PATIENCE)
         assert wait_for([], 0)
 
+    @pytest.mark.shared_memory
     def test_many_threads_may_wait_for_one_work(self, executor: Executor) -> None:
         results: list[bool] = []
         with Gate(self.is_concurrent) as gate:
@@ -185,6 +199,7 @@ class ExecutorTests:
 
     # Cancelling
 
+    @pytest.mark.shared_memory
     def test_a_work_that_has_not_started_can_be_cancelled(self, executor: Executor) -> None:
         if not self.is_concurrent:
             pytest.skip("a work has started when its submitter gets it")
@@ -234,6 +249,7 @@ class ExecutorTests:
 
         assert executor.submit(partial(tree, 5)).result(PATIENCE) == 3**5
 
+    @pytest.mark.shared_memory
     def test_no_more_works_run_at_once_than_there_are_slots(self, executor: Executor) -> None:
         running = Gauge()
 
@@ -262,6 +278,7 @@ class ExecutorTests:
 
     # The end
 
+    @pytest.mark.shared_memory
     def test_shutdown_waits_for_what_was_submitted(self) -> None:
         executor = self.make()
         seen: list[int] = []
@@ -277,6 +294,7 @@ class ExecutorTests:
         with pytest.raises(ConfigError, match="shut down"):
             executor.submit(partial(square, 1))
 
+    @pytest.mark.shared_memory
     def test_works_of_an_executor_that_ends_may_still_submit(self) -> None:
         executor = self.make()
 
@@ -295,7 +313,7 @@ class ExecutorTests:
         if not executor.can_kill:
             with pytest.raises(ConfigError, match="cannot stop"):
                 executor.submit(partial(square, 1), timeout=1)
-        if executor.name in ("inline", "threads"):
+        if executor.name in ("inline", "threads", "processes"):
             with pytest.raises(ConfigError, match="resources"):
                 executor.submit(partial(square, 1), resources={"GPU": 1})
 

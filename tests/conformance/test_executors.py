@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tasklineage.executors.base import Executor
 from tasklineage.executors.inline import Inline
+from tasklineage.executors.processes import Processes
 from tasklineage.executors.threads import Threads
 from tests.conformance.executors import ExecutorTests
 
@@ -28,3 +29,10 @@ class TestTwoThreads(ExecutorTests):
 class TestManyThreads(ExecutorTests):
     def make(self) -> Executor:
         return Threads(8)
+
+
+class TestProcesses(ExecutorTests):
+    shares_memory = False
+
+    def make(self) -> Executor:
+        return Processes(2)

@@ -218,6 +218,21 @@ def test_a_ref_made_anew_does_not_keep_what_it_pointed_to_before(store: Store) -
         tl.get("model@1", store=store).value  # type: ignore[union-attr]  # noqa: B018
 
 
+@pytest.mark.parametrize("kind", ["value", "run", "call"])
+def test_what_only_a_deleted_ref_has_named_is_not_missed(
+    store: Store, command: Command, kind: str
+) -> None:
+    with tl.run("job", store=store) as run:
+        made = blob(1)
+        tl.tag({"value": made, "run": run, "call": run["blob"]}[kind], "gone", store=store)
+        tl.tag("gone", "anew", store=store)
+        for name in ("gone", "anew"):
+            tl.untag(name, store=store)
+        tl.tag(blob(2), "anew", store=store)
+    collect(store, Rules(last=0))
+    command("fsck")
+
+
 def test_a_run_that_goes_on_is_kept(store: Store) -> None:
     with tl.run("job", store=store) as run:
         blob(1)

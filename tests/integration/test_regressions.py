@@ -183,9 +183,9 @@ def test_an_interrupt_stops_a_map(tmp_path: Path, executor: str, on_error: str) 
         def slow(x):
             time.sleep(0.1)
             return x
-        threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
         try:
             with tl.run(store=sys.argv[1], executor="{executor}") as run:
+                threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
                 tl.map(slow, range(300), on_error="{on_error}").results()
         except KeyboardInterrupt:
             print(run.status, run.executed < 30)

@@ -147,6 +147,11 @@ class _Handler(BaseHTTPRequestHandler):
 
     do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = answer
 
+    def handle_expect_100(self) -> bool:
+        is_wanted = super().handle_expect_100()
+        self.wfile.flush()  # the client waits for it before it sends the body
+        return is_wanted
+
     def log_message(self, format: str, *args: Any) -> None:
         """Nothing: the requests are in a list."""
 

@@ -286,3 +286,15 @@ for edge in lineage.edges:
     assert_type(edge.producer, tl.Call | tl.Artifact)
     assert_type(edge.via, str)
 assert_type(run.graph(), tl.Lineage)
+
+
+# Executors, and time limits.
+
+
+@task(timeout=2.5, executor=tl.Processes(2))
+def limited(x: int) -> str:
+    return str(x)
+
+
+assert_type(limited(1), str)
+assert_type(tl.map(limited, [1], executor=tl.Processes()).results(), list[str])

@@ -36,7 +36,7 @@ class Pointer(NamedTuple):
 
 
 def check_refs(root: Path, findings: Findings) -> Iterator[Pointer]:
-    """Find versions of refs that are damaged, or lack one before them; where the others point.
+    """Find versions of refs that are damaged, or lack one before them; and where the others lead.
 
     To be read before the records are: what a ref points to was recorded before.
     """
@@ -44,6 +44,7 @@ def check_refs(root: Path, findings: Findings) -> Iterator[Pointer]:
     known = _refs(root)
     for name in known.names():
         last = 0
+        needed = {version.number for version in known.kept(name)}
         for version in sorted(known.history(name), key=lambda version: version.number):
             path = ref_names.version_key(name, version.number)
             if version.number != last + 1:
@@ -52,7 +53,7 @@ def check_refs(root: Path, findings: Findings) -> Iterator[Pointer]:
             last = version.number
             if version.kind == refs.DAMAGED:
                 findings.add("ref-damaged", path, version.message, mark=_mark(path))
-            elif version.is_there:
+            elif version.number in needed:
                 text = f"{name} points to {version.kind} {version.target.hex()}"
                 yield Pointer(path, text, version.kind, version.target, _root(version).oids)
 
@@ -116,7 +117,7 @@ def _roots(root: Path) -> Iterator[Root]:
     yield from Pins(root, read_only=True).all()
     known = _refs(root)
     for name in known.names():
-        yield from (_root(version) for version in known.history(name) if version.is_there)
+        yield from (_root(version) for version in known.kept(name) if version.is_there)
 
 
 def _root(version: Version) -> Root:

@@ -35,7 +35,7 @@ def test_none_is_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
     assert executor_from(None).name == "inline"
 
 
-@pytest.mark.parametrize("spec", ["processes", "processes:4", "dask://host:8786", "dask"])
+@pytest.mark.parametrize("spec", ["dask://host:8786", "dask"])
 def test_what_comes_later_is_said_to(spec: str) -> None:
     with pytest.raises(ConfigError, match="later"):
         executor_from(spec)

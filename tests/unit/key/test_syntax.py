@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from types import CodeType, FunctionType
 from typing import Any
 
@@ -128,3 +129,11 @@ def test_constants_are_the_same_where_they_and_their_types_are(a: list[Any], b: 
     assert (of(a) == of(b)) == (told(a) == told(b))
     for one, other in itertools.combinations(a + b, 2):
         assert (of([one]) == of([other])) == (told([one]) == told([other]))
+
+
+def test_threads_may_look_at_syntax_at_the_same_time() -> None:
+    text = "def f(x):\n    return " + " + ".join(f"(x * {i})" for i in range(150)) + "\n"
+    expected = digest_of(text)
+    with ThreadPoolExecutor(4) as pool:
+        found = set(pool.map(digest_of, [text] * 80))
+    assert found == {expected}

@@ -265,7 +265,7 @@ def test_work_goes_on_while_the_store_cannot_be_reached(
     compute(a, 2)
 
     def unplugged(what: str, key: str) -> None:
-        raise StoreUnavailable("connection refused")
+        raise StoreUnavailable("connection refused", is_reached=False)
 
     bucket.trouble = unplugged
     with pytest.warns(UserWarning, match=r"connection refused.*Work goes on"):
@@ -291,7 +291,7 @@ def test_what_could_not_be_put_at_the_end_is_put_by_the_next_process(
 
     def no_writes(what: str, key: str) -> None:
         if what == "write":
-            raise StoreUnavailable("503")
+            raise StoreUnavailable("no answer", is_reached=False)
 
     a = machine("a")
     bucket.trouble = no_writes
@@ -330,7 +330,7 @@ def test_what_is_not_in_the_store_yet_is_never_let_go(
     monkeypatch.setattr(cached_objects, "_YOUNG", -1.0)
 
     def unplugged(what: str, key: str) -> None:
-        raise StoreUnavailable("connection refused")
+        raise StoreUnavailable("connection refused", is_reached=False)
 
     a = machine("a", limit=1_000)
     bucket.trouble = unplugged

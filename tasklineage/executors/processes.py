@@ -1,0 +1,215 @@
+"""The executor that runs works in processes of this machine, each of which can be killed.
+
+    submit ──> driver: Threads(n) ──> a worker process, idle or new ──> outcome
+                   (here)                    (its own memory, main module and interpreter)
+
+What prepares works and waits for them runs here, in the threads of `driver`; `perform` is what they
+call. A process runs one work at a time, is kept warm for the next, and takes nobody else with it
+when it dies.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import weakref
+from _thread import allocate_lock
+from collections.abc import Callable, Mapping
+from concurrent.futures import CancelledError
+from typing import Any, ClassVar, TypeVar
+
+from tasklineage.errors import ConfigError, WorkerLost
+from tasklineage.executors.base import Executor, Work, interrupts
+from tasklineage.executors.child import Child, Hear, NotStarted
+from tasklineage.executors.parcels import pack
+from tasklineage.executors.threads import Threads, cpus
+
+T = TypeVar("T")
+
+
+class Processes(Executor):
+    """Runs up to `n` works at once, each in a process of its own; by default one for each CPU.
+
+    Works travel as pickles by value: functions of the main module, of a notebook, lambdas and
+    closures too. In a worker process, and in its copies that were forked, this is one thread.
+    """
+
+    name: ClassVar[str] = "processes"
+    can_kill: ClassVar[bool] = True
+    shares_memory: ClassVar[bool] = False
+
+    def __init__(self, n: int | None = None) -> None:
+        if n is not None and (type(n) is not int or n < 1):
+            raise ConfigError(
+                f"Processes({n!r}): the number of processes is a whole number from 1 on"
+            )
+        self.slots = n or cpus()
+        self._driver = Threads(self.slots)
+        self._reset()
+        _Pools.all.add(self)
+
+    def _reset(self) -> None:
+        self._lock = allocate_lock()
+        self._idle: list[Child] = []
+        self._busy: set[Child] = set()
+        self._closed = False
+
+    def __repr__(self) -> str:
+        return f"Processes({self.slots})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        from tasklineage.executors.choose import executor_from
+
+        return (executor_from, (f"processes:{self.slots}",))
+
+    @property
+    def driver(self) -> Executor:
+        return self._driver
+
+    def submit(
+        self,
+        call: Callable[[], T],
+        *,
+        resources: Mapping[str, object] | None = None,
+        timeout: float | None = None,
+    ) -> Work[T]:
+        self._check(resources)
+        return self.driver.submit(lambda: self.perform(_Plain(call), timeout=timeout))
+
+    def perform(
+        self,
+        call: Callable[[Callable[[Any], None]], T],
+        hear: Hear = bool,
+        *,
+        resources: Mapping[str, object] | None = None,
+        timeout: float | None = None,
+    ) -> T:
+        self._check(resources)
+        content, fds = pack(call)
+        try:
+            while True:
+                child = self._taken()
+                try:
+                    value: T = child.run(content, fds, hear, timeout)
+                except NotStarted:
+                    continue
+                except WorkerLost:
+                    if child.was_interrupted:
+                        raise CancelledError("it was interrupted") from None
+                    raise
+                finally:
+                    self._give_back(child)
+                return value
+        finally:
+            for fd in fds:
+                os.close(fd)
+
+    def shutdown(self, wait: bool = True) -> None:
+        self.driver.shutdown(wait)
+        self._end(wait)
+
+    def pids(self) -> list[int]:
+        """The processes that there are now."""
+        with self._lock:
+            return [child.pid for child in (*self._idle, *self._busy)]
+
+    def interrupt(self) -> bool:
+        """Kill the processes that are at work, whose works are cancelled; whether there were any.
+
+        What is submitted later is run as ever.
+        """
+        with self._lock:
+            busy = list(self._busy)
+        for child in busy:
+            child.interrupt()
+        return bool(busy)
+
+    def forget_parent(self) -> None:
+        """Begin empty, in a child that was just forked: the processes are the parent's."""
+        for child in (*self._idle, *self._busy):
+            child.abandon()
+        self._reset()
+
+    def end_all(self) -> None:
+        """At the end of the interpreter."""
+        self._end(wait=True)
+
+    def _check(self, resources: Mapping[str, object] | None) -> None:
+        if resources:
+            self._refuse(resources, None)
+        if self._closed:
+            raise ConfigError(f"{self!r} has been shut down: nothing can be submitted to it")
+
+    def _taken(self) -> Child:
+        """An idle process that lives, or a new one."""
+        while True:
+            with self._lock:
+                child = self._idle.pop() if self._idle else None
+                if child is not None:
+                    self._busy.add(child)
+            if child is None:
+                child = Child()
+                with self._lock:
+                    self._busy.add(child)
+                return child
+            if child.is_alive():
+                return child
+            self._give_back(child)
+
+    def _give_back(self, child: Child) -> None:
+        is_fit = child.is_fit()
+        with self._lock:
+            self._busy.discard(child)
+            is_kept = is_fit and not self._closed
+            if is_kept:
+                self._idle.append(child)
+        if not is_kept:
+            child.end()
+            child.join()
+
+    def _end(self, wait: bool) -> None:
+        with self._lock:
+            self._closed = True
+            idle, self._idle = self._idle, []
+        for child in idle:
+            child.end()
+        if wait:
+            for child in idle:
+                child.join()
+
+
+class _Plain:
+    """A callable without parameters, as `perform` takes one."""
+
+    def __init__(self, call: Callable[[], Any]) -> None:
+        self.call = call
+
+    def __call__(self, tell: Callable[[Any], None]) -> Any:
+        tell(True)
+        return self.call()
+
+
+class _Pools:
+    """All pools of this process, for fork and exit."""
+
+    all: ClassVar[weakref.WeakSet[Processes]] = weakref.WeakSet()
+
+
+def _forget_parent() -> None:
+    for pool in list(_Pools.all):
+        pool.forget_parent()
+
+
+def _end_all() -> None:
+    for pool in list(_Pools.all):
+        pool.end_all()
+
+
+def _interrupt_all() -> bool:
+    ended = [pool.interrupt() for pool in list(_Pools.all)]  # all of them
+    return any(ended)
+
+
+os.register_at_fork(after_in_child=_forget_parent)
+atexit.register(_end_all)
+interrupts.append(_interrupt_all)

@@ -1,0 +1,169 @@
+"""The life of a worker process: calls arrive, and what they return goes back.
+
+It is started by `child` as `python -c "...; serve(...)"`. The main module of its parent is not
+imported: what a call needs of it comes with the call. SIGINT is for the parent alone. When the
+parent is gone, however it ended, the kernel kills this process, whatever it is doing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import pickle
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from tasklineage.executors import channel
+from tasklineage.executors.parcels import pack, unpack
+from tasklineage.executors.place import Here
+
+_SET_SIGNAL = getattr(fcntl, "F_SETSIG", 10)
+Tell = Callable[[Any], None]
+
+
+def serve(channel_fd: int, life_fd: int) -> None:
+    """Run calls until the parent closes the channel."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _die_with(life_fd)
+    Here.is_worker = True
+    with socket.socket(fileno=channel_fd) as connection:
+        while True:
+            try:
+                message = channel.receive(connection)
+            except OSError:
+                return
+            if message is None:
+                return
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                if _answer(connection, message):
+                    return
+
+
+def _answer(connection: socket.socket, message: channel.Message) -> bool:
+    """Run a call and send what came of it; whether this process is of no use any more."""
+    lock = threading.Lock()
+
+    def tell(told: Any) -> None:
+        content = pickle.dumps(told)
+        with lock:
+            channel.send(connection, channel.TOLD, content)
+
+    kind, content, fds, retires = _outcome(message, tell)
+    with lock:
+        channel.send(connection, kind, content, fds)
+    for fd in fds:
+        os.close(fd)
+    return retires
+
+
+def _outcome(message: channel.Message, tell: Tell) -> tuple[int, bytes, tuple[int, ...], bool]:
+    """What came of a call, as it is sent."""
+    try:
+        try:
+            call = unpack(message.content, message.fds)
+        finally:
+            for fd in message.fds:
+                os.close(fd)
+        value = call(tell)
+        del call
+    except BaseException as error:  # noqa: BLE001 - it is told
+        return channel.RAISED, packed_error(error), (), False
+    try:
+        return channel.RETURNED, *pack(value), getattr(value, "retires", False) is True
+    except Exception as error:  # noqa: BLE001 - the code of the user's classes
+        return channel.UNSENT, packed_error(error), (), False
+
+
+class RemoteTraceback(Exception):
+    """The traceback of an exception that was raised in another process, as text."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.text = text
+
+    def __str__(self) -> str:
+        return f"\n\n{self.text}"
+
+
+def packed_error(error: BaseException) -> bytes:
+    """An exception with its traceback as text; one that cannot travel as what it says."""
+    import traceback
+
+    try:
+        text = "".join(traceback.format_exception(error))
+    except Exception:  # noqa: BLE001 - the code of the user's classes
+        text = f"{type(error).__qualname__}: its traceback cannot be shown"
+    kind, args = type(error), error.args
+    for candidate in (error, _Bare(kind, args, dict(vars(error))), _Bare(kind, args, {})):
+        try:
+            blob, fds = pack((candidate, text))
+            for fd in fds:
+                os.close(fd)
+            if not fds:
+                unpack(blob, ())
+                return blob
+        except Exception:  # noqa: BLE001 - the code of the user's classes
+            continue
+    lost = RuntimeError(f"{type(error).__qualname__}: {_shown(error)} (it cannot be pickled)")
+    return pack((lost, text))[0]
+
+
+def unpacked_error(content: bytes) -> BaseException:
+    """The exception that `packed_error` was given."""
+    found, text = unpack(content, ())
+    error: BaseException = found.made() if isinstance(found, _Bare) else found
+    error.__cause__ = RemoteTraceback(text)
+    return error
+
+
+class _Bare:
+    """An exception of a class whose `__init__` does not take what `args` says."""
+
+    def __init__(self, kind: type[BaseException], args: tuple[Any, ...], state: Any) -> None:
+        self.kind = kind
+        self.args = args
+        self.state = state
+
+    def made(self) -> BaseException:
+        """The exception, `__init__` not called."""
+        error = self.kind.__new__(self.kind, *self.args)
+        error.args = self.args
+        error.__dict__.update(self.state)
+        return error
+
+
+def _shown(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001 - the code of the user's classes
+        return "<its text cannot be shown>"
+
+
+def _die_with(life: int) -> None:
+    """Have the kernel kill this process when the other end of a pipe is closed."""
+    try:
+        fcntl.fcntl(life, fcntl.F_SETOWN, os.getpid())
+        fcntl.fcntl(life, _SET_SIGNAL, signal.SIGKILL)
+        flags = fcntl.fcntl(life, fcntl.F_GETFL)
+        fcntl.fcntl(life, fcntl.F_SETFL, flags | os.O_ASYNC | os.O_NONBLOCK)
+        with contextlib.suppress(BlockingIOError):
+            if not os.read(life, 1):
+                os._exit(1)  # it was closed before
+    except OSError:  # not Linux: a thread that waits for the end does, except in code that
+        os.set_blocking(life, True)  # never lets go of the interpreter
+        threading.Thread(target=_wait_for_end, args=(life,), daemon=True).start()
+
+
+def _wait_for_end(life: int) -> None:
+    os.read(life, 1)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def main() -> None:
+    """Run with the two descriptors as arguments."""
+    serve(int(sys.argv[1]), int(sys.argv[2]))
