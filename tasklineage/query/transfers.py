@@ -143,8 +143,8 @@ def push(
 
     Notes
     -----
-    What is missing is found by reading the journals of both stores once: some 2 s for a million
-    records. Objects and records are verified on their way.
+    What is missing is found by reading the journals of both stores once, at some 10 µs a record.
+    Objects and records are verified on their way.
 
     Examples
     --------
@@ -358,7 +358,7 @@ def _lost_text(origin: str, sent: Sent) -> str:
     if sent.broken:
         first = sent.broken[0]
         said.append(
-            f"{_count(len(sent.broken), 'place')} of the journal damaged: the first at "
+            f"{_count(len(sent.broken), 'place')} of the journal {first.reason}: the first at "
             f"{first.start} of {first.writer}/{first.seq:08d}"
         )
     return (

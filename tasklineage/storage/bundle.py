@@ -34,6 +34,7 @@ from tasklineage.storage import ref_names
 from tasklineage.storage.flushing import flush, flush_paths
 from tasklineage.storage.modes import create_file
 from tasklineage.storage.object_layout import PREAMBLE, children_in, front_length
+from tasklineage.storage.objects import unsigned
 from tasklineage.storage.parcel import Parcel
 from tasklineage.storage.ref_moves import Moves
 from tasklineage.storage.refs import encode
@@ -98,7 +99,7 @@ class BundleWriter:
         """
         name = oid.hex()
         with self._mutex:
-            size = self.add(f"objects/{name[:2]}/{name[2:]}", pieces, name)
+            size = self.add(f"objects/{name[:2]}/{name[2:]}", unsigned(pieces), name)
             self._written.add(oid)
         return size
 

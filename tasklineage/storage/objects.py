@@ -159,7 +159,7 @@ class Objects:
             It could not be written; `errno` says why. Nothing of it is left behind.
         """
         with self._writing():
-            return self._stored(_unsigned(pieces), expected=oid)[1]
+            return self._stored(unsigned(pieces), expected=oid)[1]
 
     def blocks(self, oid: bytes) -> Iterator[memoryview]:
         """The bytes of the file of that id, in order; only a signature is looked at.
@@ -577,7 +577,7 @@ def _is_same(signature: bytes, macs: Any) -> bool:
     return is_same(signature, macs)
 
 
-def _unsigned(pieces: Iterable[Any]) -> Iterator[Any]:
+def unsigned(pieces: Iterable[Any]) -> Iterator[Any]:
     """The bytes of an object with zeros in the place of its signature."""
     front, rest = bytearray(), iter(pieces)
     for piece in rest:

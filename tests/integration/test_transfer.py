@@ -15,6 +15,7 @@ import tasklineage as tl
 from tasklineage import task
 from tasklineage.errors import ConfigError, CorruptObject, MissingObject
 from tasklineage.key.digest import digest
+from tasklineage.query.transfers import export_bundle, import_bundle
 from tasklineage.storage.fsck import check
 from tasklineage.storage.gc import Rules, condemn, plan, sweep, take_out
 from tasklineage.storage.parcel import PREFIX, Parcel
@@ -606,3 +607,37 @@ def test_a_value_that_only_a_ref_names_goes_with_it(source: Store, make: Make) -
     tl.tag(table, "lookup")
     tl.push(make("there"))
     assert tl.load("lookup", store=make("there")).size == 70_000
+
+
+def test_signed_stores_sign_what_arrives(source: Store, tmp_path: Path) -> None:
+    with tl.run("one") as one:
+        pipeline(50_000)
+        shelf(20)
+    tl.tag(one, "best")
+    first = tl.open_store(tmp_path / "first", signing_key=b"one key")
+    tl.push(first)
+    second = tl.open_store(tmp_path / "second", signing_key=b"another key")
+    tl.push(second, store=first)
+    export_bundle(tmp_path / "x.tar", store=second)
+    third = tl.open_store(tmp_path / "third", signing_key=b"a third key")
+    import_bundle(tmp_path / "x.tar", store=third)
+    tl.push(tmp_path / "plain", store=third)
+    for store in (first, second, third, tl.open_store(tmp_path / "plain")):
+        assert answers(store) == answers(source)
+        assert tl.get("best", store=store) == one
+        assert tl.get(one["shelf"].id, store=store).result[7][0] == 7  # type: ignore[union-attr]
+        assert tl.push(store, store=source).records == 0
+
+
+def test_what_is_not_signed_is_told_and_not_sent(source: Store, make: Make, tmp_path: Path) -> None:
+    signed = tl.open_store(tmp_path / "signed", signing_key=b"a key")
+    with tl.run("one", store=signed):
+        load(5)
+    with pytest.warns(UserWarning, match="is signed"):
+        intruder = Store(signed.path)
+    with tl.run("two", store=intruder):
+        load(6)
+    intruder.close()
+    with pytest.raises(CorruptObject, match="not signed"):
+        tl.push(make("there"), store=signed)
+    assert [run.name for run in tl.runs(store=make("there"))] == ["one"]
