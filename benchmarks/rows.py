@@ -274,11 +274,13 @@ WORKS = (
     Work(
         "queries",
         "100,000 calls in the store",
-        ("fill", "list_runs", "open_run", "lineage"),
+        ("fill", "list_runs", "open_run", "lineage", "why", "why_in_the_shell"),
         (
             Row("list 50 filtered runs", 1, "ms", milliseconds, 50),
             Row("open a run of 10,000 calls", 2, "ms", milliseconds, 1_000),
             Row("lineage of one value", 3, "ms", milliseconds, 100),
+            Row("why a call executed", 4, "ms", milliseconds, 300),
+            Row("why a call executed, in the shell", 5, "ms", milliseconds, 300),
         ),
         (100_000, 10_000, 1_000),
         absent={

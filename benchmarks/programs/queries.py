@@ -7,6 +7,8 @@ that are 20 chains of five calls over lists.
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import functions
@@ -97,7 +99,45 @@ def lineage(folder: Path, size: int) -> Work:
     return work
 
 
-WORKS: Works = {"fill": fill, "list_runs": list_runs, "open_run": open_run, "lineage": lineage}
+def why(folder: Path, size: int) -> Work:
+    """What of the last call of its task is not what it was at the nearest earlier one."""
+    call = _last_call(folder)
+
+    def work() -> int:
+        store = tl.open_store(str(folder), read_only=True)
+        return len(tl.why(call, store=store).causes)
+
+    return work
+
+
+def why_in_the_shell(folder: Path, size: int) -> Work:
+    """The same, asked by a process of its own."""
+    command = [
+        sys.executable,
+        "-m",
+        "tasklineage",
+        "why",
+        _last_call(folder),
+        "--store",
+        str(folder),
+    ]
+
+    def work() -> int:
+        told = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        return len(told.splitlines())
+
+    return work
+
+
+def _last_call(folder: Path) -> str:
+    store = tl.open_store(str(folder), read_only=True)
+    return tl.calls("longer", status="done", limit=1, store=store)[0].id
+
+
+WORKS: Works = {
+    "fill": fill, "list_runs": list_runs, "open_run": open_run, "lineage": lineage, "why": why,
+    "why_in_the_shell": why_in_the_shell,
+}  # fmt: skip
 
 if __name__ == "__main__":
     measure.main(WORKS)
