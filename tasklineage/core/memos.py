@@ -49,6 +49,11 @@ def living(name: str) -> list[Task[Any, Any]]:
     return list(_Live.tasks.get(name, ()))
 
 
+def is_task(wanted: str) -> bool:
+    """Whether this process has a task of that name, or one that ends with it."""
+    return any(names_match(wanted, name) for name, tasks in _Live.tasks.items() if tasks)
+
+
 def find(this: Call) -> CallEnd | None:
     """The memo that answers this call now, or None (HOT)."""
     if not this.task.settings.memo:

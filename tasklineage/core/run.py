@@ -216,6 +216,18 @@ class RunState:
             "read, or take them as tl.File",
         )
 
+    def warn_unknown(self, refreshed: Iterable[str]) -> None:
+        """Warn, once for each, of names in `refresh=` that no task has."""
+        from tasklineage.core.memos import is_task
+
+        for name in refreshed:
+            if not is_task(name):
+                self._warn_once(
+                    f"unknown {name}",
+                    f"refresh={name!r} has made nothing execute again: no task of this program has "
+                    "that name. Give its full name, or the last part of that",
+                )
+
     def warn_read(self, task: str, message: str) -> None:
         """Warn, once for a task, that it reads a file by its path."""
         self._warn_once(f"read {task}", message)
@@ -305,7 +317,7 @@ def run(
         An option cannot work.
     """
     _check_run(name, namespace, params)
-    kept = _texts(tags, "tags")
+    kept, refreshed = _texts(tags, "tags"), _refresh(refresh)
     outer = current.get()
     enclosing = None if outer is None else outer.run
     state = RunState(
@@ -313,7 +325,7 @@ def run(
         _store_for(store, enclosing, durability),
         around=outer,
         executor=_checked_executor(executor) or (enclosing and enclosing.executor_spec),
-        refresh=_refresh(refresh),
+        refresh=refreshed,
         store_args=config.settings().store_args if store_args is None else store_args,
         verify=_verify(verify, enclosing),
     )
@@ -328,6 +340,8 @@ def run(
         raise
     else:
         state.end()
+        if not isinstance(refreshed, bool):
+            state.warn_unknown(refreshed)
     finally:
         current.reset(token)
 

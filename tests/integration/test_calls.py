@@ -750,6 +750,19 @@ def test_refresh_executes_each_key_once_with_what_depends_on_it() -> None:
     assert run.executed == 0
 
 
+def test_a_name_to_refresh_that_no_task_has_is_warned_of() -> None:
+    @task
+    def leaf_of_refresh(x: int) -> int:
+        return x
+
+    with pytest.warns(UserWarning, match="refresh='typo'"), tl.run(refresh="typo"):
+        leaf_of_refresh(1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with tl.run(refresh=("leaf_of_refresh",)):
+            leaf_of_refresh(1)
+
+
 def test_works_from_a_plain_thread_and_in_a_running_loop() -> None:
     results: list[int] = []
     thread = threading.Thread(target=lambda: results.append(double(5)))
