@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from tasklineage import config
 from tasklineage.core.frame import current
-from tasklineage.key.data_files import is_data_file, is_data_folder
+from tasklineage.key.data_files import is_data_file, is_data_folder, source_of
 from tasklineage.key.file_contents import StatKey, key_of
 from tasklineage.key.guards import Unseen, watch_files
 from tasklineage.storage.records import Condition
@@ -30,6 +30,7 @@ READ = "read"
 """The kind of the conditions that are about files read by their paths."""
 _LOOKERS = ("importlib", "pkg_resources", "zipimport", "tasklineage", "linecache")
 """Modules that list folders to find code."""
+_IMPORTERS = ("importlib", "frozen_importlib_external")
 
 
 class Access:
@@ -60,7 +61,7 @@ class Access:
 class Accesses:
     """Of one attempt and of the calls below it. Any thread may add to it."""
 
-    __slots__ = ("files", "listings", "since")
+    __slots__ = ("files", "imports", "listings", "since")
 
     def __init__(self) -> None:
         self.files: dict[str, Access] = {}
@@ -68,6 +69,8 @@ class Accesses:
         self.listings: dict[str, tuple[bool, frozenset[str] | None]] = {}
         """Folders that were listed: whether named by a relative path, and the names that were
         there; None: there was no folder."""
+        self.imports: set[str] = set()
+        """Source files that were opened to import modules of them."""
         self.since = time.time_ns()
 
     def note_open(self, path: str, flags: int, *, is_relative: bool, is_low: bool) -> None:
@@ -183,10 +186,13 @@ def _noticed(event: str, args: tuple[Any, ...]) -> None:
         return
     if event == "open":
         flags = args[2]
+        if absolute.endswith(".pyc"):
+            absolute = source_of(absolute)
         if is_data_file(absolute) and not flags & getattr(os, "O_DIRECTORY", 0):
-            accesses_of(frame.fold).note_open(
-                absolute, flags, is_relative=is_relative, is_low=args[1] is None
-            )
+            accesses = accesses_of(frame.fold)
+            accesses.note_open(absolute, flags, is_relative=is_relative, is_low=args[1] is None)
+            if absolute.endswith(".py") and _caller() in _IMPORTERS:
+                accesses.imports.add(absolute)
     elif event in ("os.listdir", "os.scandir"):
         if is_data_folder(absolute) and not _looks_for_code():
             accesses_of(frame.fold).note_listing(absolute, is_relative=is_relative)
@@ -227,9 +233,14 @@ def _database(text: str) -> str:
 
 def _looks_for_code() -> bool:
     """Whether the code that lists a folder is that of imports, or of this package."""
-    caller = sys._getframe(3)  # pyright: ignore[reportPrivateUsage]
+    return _caller(4) in _LOOKERS
+
+
+def _caller(depth: int = 3) -> str:
+    """The package of the code that has caused an audit event."""
+    caller = sys._getframe(depth)  # pyright: ignore[reportPrivateUsage]
     name = caller.f_globals.get("__name__", "")
-    return isinstance(name, str) and name.partition(".")[0].strip("_") in _LOOKERS
+    return name.partition(".")[0].strip("_") if isinstance(name, str) else ""
 
 
 def _status(path: str) -> tuple[bool, StatKey | None]:

@@ -45,7 +45,9 @@ _WITHOUT_PICTURES = frozenset({"plain", "numpy", "tree", "pickle", "file"})
 class Body:
     """The attempts of one executing call, from its begin record to its end record."""
 
-    __slots__ = ("arguments", "attempts", "began", "frame", "log", "started", "this", "tokens")
+    __slots__ = (
+        "arguments", "attempts", "began", "cached", "frame", "log", "started", "this", "tokens"
+    )  # fmt: skip
 
     def __init__(self, this: Call) -> None:
         this.id = new_id()
@@ -60,6 +62,8 @@ class Body:
         self.attempts: list[Attempt] = list(attempts)
         self.frame.attempt = len(self.attempts)
         self.started = time.time()
+        closure = this.code.closure
+        self.cached = [c.cache_info() for c in closure.caches] if closure.is_loose else ()
 
     def begin(self) -> None:
         """Record that the call is about to execute."""
@@ -136,10 +140,10 @@ class Body:
                 value, value_digest = self._digested(value)
                 mutated = _mutated(this, time.time() - self.began)
                 this.output = this.run.store.put(value, value_digest)
-            if self.frame.fold.accesses is not None:
-                from tasklineage.core import reads  # files were opened
+            if self.frame.fold.accesses is not None or this.code.closure.is_loose:
+                from tasklineage.core import reads  # files were opened, or may have been before
 
-                reads.settle(this, self.frame.fold, value)
+                reads.settle(this, self.frame.fold, value, self.cached)
         except (UnhashableArgument, UnstorableResult, Unresolved) as error:
             return self._unstorable(value, error)
         except StoreError as error:

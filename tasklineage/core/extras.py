@@ -32,6 +32,10 @@ def holds(condition: Condition) -> bool:
         from tasklineage.core import reads  # likewise
 
         return reads.holds(condition)
+    if condition.kind == "module":
+        from tasklineage.core import modules  # likewise
+
+        return modules.holds(condition)
     return False
 
 

@@ -9,8 +9,9 @@ the call ran, or that the call read and then wrote over, cannot hold again: the 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+from weakref import WeakKeyDictionary
 
 import msgpack
 from xxhash import xxh3_128_digest
@@ -35,24 +36,49 @@ _CLOCK = 50_000_000
 """Nanoseconds by which the clock of a file system may be behind."""
 
 
-def settle(this: Call, fold: Fold, value: Any) -> None:
+class _Cached:
+    """What was read while an `lru_cache` was filled."""
+
+    conditions: ClassVar[WeakKeyDictionary[Any, set[Condition]]] = WeakKeyDictionary()
+
+
+def settle(this: Call, fold: Fold, value: Any, cached: Sequence[Any]) -> None:
     """Make conditions of what the call read, when its body and all calls below are over.
+
+    `cached` is what the caches that the code reaches said of themselves when it began.
 
     Raises
     ------
     UntrackedRead
         `reads="error"` is configured, and the body has read a file by its path.
     """
-    accesses = fold.accesses
-    if accesses is None:
-        return
+    accesses, computed = fold.accesses, this.code.closure.computed
+    if accesses is not None:
+        _settle_accesses(this, fold, accesses, value)
+    for cache, (hits, misses, *_) in zip(this.code.closure.caches, cached, strict=True):
+        now, known = cache.cache_info(), _Cached.conditions.setdefault(cache, set())
+        if now.misses > misses:
+            known.update(c for c in fold.conditions if c.kind == READ)
+        if now.hits > hits:
+            fold.conditions.update(known)
+    imported = frozenset() if accesses is None else frozenset(accesses.imports)
+    if computed or imported:
+        from tasklineage.core import modules  # rarely needed
+
+        code = getattr(this.task.__wrapped__, "__code__", None)
+        own = "" if code is None else os.path.abspath(code.co_filename)
+        fold.conditions.update(modules.conditions(computed, imported, own))
+
+
+def _settle_accesses(this: Call, fold: Fold, accesses: Accesses, value: Any) -> None:
     task, places = this.task.name, _places(this, fold)
     if places:
         gone = {c for c in fold.conditions if c.kind == READ and _is_at(c.name, places)}
         fold.conditions -= gone
     own: list[Condition] = []
     for path, access in list(accesses.files.items()):
-        if access.is_made or not access.is_read or _is_at(path, places) or is_loaded(path):
+        is_code = is_loaded(path) and not (path in accesses.imports and _is_unnamed(path))
+        if access.is_made or not access.is_read or _is_at(path, places) or is_code:
             if access.is_written and not access.is_read:
                 _drop_changed(fold, task, path)
             continue
@@ -68,6 +94,13 @@ def settle(this: Call, fold: Fold, value: Any) -> None:
             own.append(_listing(path, is_relative, names, made))
     fold.conditions.update(own)
     _report(this, own, value)
+
+
+def _is_unnamed(path: str) -> bool:
+    """Whether a source file was imported that no import by the module's name would find."""
+    from tasklineage.core import modules
+
+    return not modules.is_found(path)
 
 
 def holds(condition: Condition) -> bool:

@@ -9,7 +9,6 @@ into other folders of `sys.path` are known by the RECORD in their `.dist-info`.
 
 from __future__ import annotations
 
-import builtins
 import contextlib
 import importlib.machinery
 import os
@@ -27,6 +26,8 @@ _FOREIGN_PARTS = frozenset({"site-packages", "dist-packages", "lib-dynload"})
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 _HEAP_TYPE = 1 << 9
 _MAIN = frozenset({"__main__", "__mp_main__"})
+_MAKERS = frozenset({"builtins", "types", "abc"})
+"""Modules that classes made at run time say they are of: by `exec`, `make_dataclass`, `ABCMeta`."""
 _EXTENSIONS = tuple(importlib.machinery.EXTENSION_SUFFIXES)
 
 
@@ -77,8 +78,8 @@ def is_project_class(cls: type) -> bool:
     if not cls.__flags__ & _HEAP_TYPE:
         return False
     name = type.__getattribute__(cls, "__module__")
-    if name == "builtins":  # `exec` without `__name__` in its globals, too
-        return getattr(builtins, cls.__name__, None) is not cls
+    if name in _MAKERS:
+        return getattr(sys.modules.get(name), cls.__name__, None) is not cls
     module = sys.modules.get(name) if isinstance(name, str) else None
     return module is None or _is_project_module_or_main(module)
 
@@ -125,15 +126,17 @@ class Boundary:
             return False
         return any(self.has_code(part, depth - 1) for _, part in wrapper_parts(function))
 
-    def patches(self, cls: type) -> list[tuple[str, FunctionType]]:
-        """Functions of the project that were put into a class that is not of the project."""
+    def patches(self, cls: type) -> list[tuple[str, Any]]:
+        """What of the project was put into a class that is not: functions, properties and such."""
         if not cls.__flags__ & _HEAP_TYPE:
             return []
-        return [
-            (name, value)
-            for name, value in sorted(vars(cls).items())
-            if type(value) is FunctionType and self._was_written_here(value)
-        ]
+        return [item for item in sorted(vars(cls).items()) if self._is_patch(item[1])]
+
+    def _is_patch(self, value: Any) -> bool:
+        if type(value) is FunctionType:
+            return self._was_written_here(value)
+        parts = carried_parts(value) or ()
+        return any(type(p) is FunctionType and self._was_written_here(p) for _, p in parts)
 
     def _was_written_here(self, function: FunctionType) -> bool:
         """Whether a function is surely of the project: libraries make functions without a file."""

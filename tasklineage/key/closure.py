@@ -7,11 +7,14 @@ whose digest is the code version, and notes as guards whatever it read on its wa
 
 from __future__ import annotations
 
+import functools
+import importlib
 import os
 import sys
 from collections import Counter, deque
 from collections.abc import Container, Iterable, Iterator
 from itertools import chain
+from operator import attrgetter
 from types import (
     BuiltinFunctionType,
     CodeType,
@@ -25,7 +28,7 @@ from xxhash import xxh3_128_digest
 
 from tasklineage.errors import UnhashableArgument
 from tasklineage.key import names
-from tasklineage.key.boundary import Boundary, extension_digest
+from tasklineage.key.boundary import Boundary, extension_digest, is_project_class
 from tasklineage.key.contents import (
     by_name,
     carried_parts,
@@ -38,11 +41,21 @@ from tasklineage.key.contents import (
     wrapper_parts,
 )
 from tasklineage.key.digest import Unresolved, digest, is_immutable
+from tasklineage.key.digest_constants import frozen_instances
+from tasklineage.key.digest_tokens import SIMPLE
 from tasklineage.key.guards import MISSING, Recorder
 from tasklineage.key.names import Found, Scope, scope_of
 from tasklineage.key.nodes import Edge, Leaf, Node, leaf
-from tasklineage.key.references import READ, STORE, Reference, facts_of
-from tasklineage.key.sinks import is_sink, without_call
+from tasklineage.key.references import (
+    ITEM_SINK,
+    READ,
+    STORE,
+    Facts,
+    Reference,
+    facts_of,
+)
+from tasklineage.key.silence import NOTHING, Listener, Silence, Without, kind_text
+from tasklineage.key.sinks import is_sink, sink_text, without_call
 from tasklineage.key.tasklike import TaskLike
 
 Expansion = Iterator[Edge]
@@ -54,11 +67,13 @@ _ATTRIBUTES = {
     "annotations": ("__annotations__",),
 }
 _OF_PLACE = frozenset(name for group in _ATTRIBUTES.values() for name in group)
+_PARTIAL = attrgetter("func", "args", "keywords")
+_CACHE = type(functools.lru_cache(lambda: None))
 _HARMLESS = frozenset(
     {
         "_thread.lock", "_thread.RLock", "threading.Event", "threading.Condition",
         "threading.Semaphore", "threading.BoundedSemaphore", "threading.Barrier",
-        "_thread._local", "_contextvars.ContextVar", "logging.Logger", "logging.RootLogger",
+        "_thread._local", "logging.Logger", "logging.RootLogger",
         "builtins.object", "typing.NewType", "typing.TypeVar", "typing.ParamSpec",
         "typing.TypeVarTuple",
     }
@@ -80,23 +95,30 @@ class Walk:
     """One walk. Afterwards the attributes without underscore say what was found.
 
     `minded` says which special attributes of unknown functions and classes count everywhere
-    (`Facts.reads`): what the walk finds beyond that is in `reads`, and calls for another walk.
+    (`Facts.reads`), and `silence` which attributes do not: what the walk finds of both is in
+    `reads` and `listener`, and calls for another walk if it is something else.
     """
 
-    def __init__(self, boundary: Boundary, minded: frozenset[str] = frozenset()) -> None:
+    def __init__(
+        self, boundary: Boundary, minded: frozenset[str] = frozenset(), silence: Silence = NOTHING
+    ) -> None:
         self.nodes: list[Node] = []
         self.data: list[Data] = []
         self.untracked: dict[str, None] = {}
         self.children: list[TaskLike] = []
+        self.caches: list[Any] = []
         self.nested: set[str] = set()
+        self.computed: set[str] = set()
         self.reads = set(minded)
         self.recorder = Recorder()
+        self.listener = Listener()
         self.tokens: dict[int, bytes] = {}
         """By the identity of a thing with code: what stands for it inside a value's digest."""
         self.foreign: dict[int, tuple[Any, bytes | None]] = {}
         """The same for things met in values that are not of the project: their name does."""
         self._boundary = boundary
         self._minded = minded
+        self._silence = silence
         self._indices: dict[int, int] = {}
         self._ties: Counter[bytes] = Counter()
         self._waiting: deque[tuple[Node, Expansion]] = deque()
@@ -178,10 +200,20 @@ class Walk:
             return None
         if is_ours:
             parts = [("type", kind), *parts, *by_name(getattr(value, "__dict__", {}))]
+        if isinstance(value, functools.partial):
+            self.recorder.hold_parts(_PARTIAL, value, name)
+            self.recorder.bind_all(value.keywords, dict(value.keywords))
         own = _own("carrier", "" if is_ours else _qualified(kind))
-        return self._add_code("carrier", name, own, value, self._parts(parts, name))
+        edges = self._parts(parts, name)
+        if kind is _CACHE:
+            from tasklineage.key.caches import early_content  # not everybody has any
+
+            self.caches.append(value)
+            edges = chain(edges, self._parts(early_content(value), name))
+        return self._add_code("carrier", name, own, value, edges)
 
     def _only(self, thing: Any) -> Expansion:
+        self.listener.hand_on(thing)
         yield Edge("", self.target(thing, _qualified(thing)))
 
     def _parts(
@@ -193,6 +225,8 @@ class Walk:
     ) -> Expansion:
         """Edges to labelled parts; those that are not among the watched are not looked at again."""
         for label, part in parts:
+            if label != "__wrapped__":
+                self.listener.hand_on(part)
             is_watched = watched is None or label in watched
             yield Edge(label, self.target(part, f"{name}.{label}", is_watched=is_watched))
 
@@ -220,11 +254,13 @@ class Walk:
         facts, scope = facts_of(code), scope_of(function, code)
         self.reads |= facts.reads
         self.untracked |= dict.fromkeys(f"{scope.title}: {text}" for text in facts.unresolved)
+        self.computed |= facts.computed
         self.nested |= {f"{function.__module__}.{qualname}" for qualname in facts.nested}
         for module in facts.imports:
             names.find(Reference("import", module, ()), scope, self.recorder)
+        self.listener.hear(facts.uses)
         for reference in facts.references:
-            yield from self._reference(reference, scope, reference.name in facts.stored)
+            yield from self._reference(reference, scope, facts)
         if defaults:
             yield from self._defaults(function, code, scope.title)
         yield from self._attributes(function, scope.title)
@@ -242,15 +278,32 @@ class Walk:
             self.recorder.bind_all(keywords, dict(keywords))
             values |= keywords
         for name in sorted(values):
+            self.listener.hand_on(values[name])
             yield Edge(f"default {name}", self.target(values[name], f"{title}({name})"))
 
     def _attributes(self, function: FunctionType, title: str) -> Expansion:
         attributes = dict(function.__dict__)
-        if attributes:
-            self.recorder.bind_all(function.__dict__, attributes)
-        else:
+        if not attributes:
             self.recorder.has_no_attributes(function)
+            return
+        self.listener.hold(attributes)
+        silent = self._silence.of_function(function)
+        yield from self._written(attributes, silent, title, function.__dict__)
         yield from self._parts(by_name(attributes), title)
+
+    def _written(
+        self, attributes: dict[str, Any], silent: frozenset[str], title: str, space: Any,
+        owner: object = None,
+    ) -> Expansion:  # fmt: skip
+        """Take what is only written to out of the attributes; the rest is bound."""
+        count = len(attributes)
+        for name in sorted(silent):
+            kind = kind_text(attributes.pop(name)) if name in self._silence.updated else ""
+            yield Edge(name, leaf("written", f"{title}.{name}", kind))
+            if kind:
+                self.recorder.typed_as(functools.partial(space.get, name), type(space[name]))
+            attributes.pop(name, None)
+        self.recorder.bind_all(space, attributes, owner, count)
 
     def _place(self, thing: Any, special: Iterable[str]) -> Expansion:
         """What a function or class says of itself, where somebody reads it."""
@@ -278,7 +331,7 @@ class Walk:
 
     # Names.
 
-    def _reference(self, reference: Reference, scope: Scope, is_stored: bool) -> Expansion:
+    def _reference(self, reference: Reference, scope: Scope, facts: Facts) -> Expansion:
         label = ".".join((reference.name, *reference.chain))
         if reference.use == STORE:
             owner = reference._replace(chain=reference.chain[:-1])
@@ -290,10 +343,16 @@ class Walk:
             found = names.find(without_call(reference), scope, Recorder())
             if found.get is not None and is_sink(found, reference.use):
                 self.recorder.typed_as(found.get, type(found.value))
-                yield Edge(label, leaf("sink", found.path, _qualified(type(found.value))))
+                is_filled = reference._replace(use=ITEM_SINK) in facts.references
+                use = ITEM_SINK if is_filled else reference.use
+                yield Edge(label, leaf("sink", found.path, sink_text(found, use)))
                 return
         found = names.find(reference, scope, self.recorder)
-        if found.kind == "unbound" and not is_stored:
+        if found.value is importlib.import_module and label[-13:] != "import_module":
+            self.computed.add("")
+        if reference in facts.passed and not found.rest:
+            self.listener.hand_on(found.value)
+        if found.kind == "unbound" and reference.name not in facts.stored:
             self.untracked[found.path] = None
         yield Edge(label, self._found(found, label))
         if found.kind == "builtin" and label in _READS_OWN_MODULE:
@@ -306,10 +365,22 @@ class Walk:
         if found.kind == "value":
             if found.rest and found.rest[0] in _OF_PLACE and _has_place(found.value):
                 return self._attribute(found.value, found.rest[0], found.path)
+            return self._bound(found)
+        if found.kind == "external" and _is_setting(found):
             return self.target(found.value, found.path)
         if found.value is MISSING or not self._boundary.has_code(found.value):
             return leaf(found.kind, found.path, found.text or label)
         return self.target(found.value, found.path)
+
+    def _bound(self, found: Found) -> int | Leaf:
+        """The node or leaf for what a name is bound to."""
+        code = self.code_target(found.value, found.path)
+        if code is not None:
+            return code
+        if is_project_class(type(found.value)):
+            self.listener.hold(getattr(found.value, "__dict__", {}))
+        silent = self._silence.of_instance(found.value)
+        return self._value(found.value, found.path, is_watched=True, silent=silent)
 
     def _globals(self, scope: Scope) -> int | Leaf:
         """The whole module of a function that can read it by computed names."""
@@ -341,11 +412,23 @@ class Walk:
 
     def _class_edges(self, cls: type, name: str) -> Expansion:
         namespace = dict(vars(cls))
-        self.recorder.bind_all(vars(cls), namespace, cls)
+        self.listener.hold(namespace)
+        silent = self._silence.of_class(cls)
+        yield from self._written(namespace, silent, name, vars(cls), cls)
         self.recorder.attribute(cls, "__bases__", cls.__bases__)
-        parts = class_parts(cls, namespace, annotations="annotations" in self._minded)
-        attributes = {attribute for attribute in namespace if not attribute.startswith("__")}
-        yield from self._parts(parts, name, watched=attributes)
+        init = namespace.get("__init__")
+        if isinstance(init, FunctionType):  # if it was generated, it is no part
+            self.recorder.attribute(init, "__defaults__", init.__defaults__)
+            self.recorder.attribute(init, "__kwdefaults__", init.__kwdefaults__)
+        parts = list(class_parts(cls, namespace, annotations="annotations" in self._minded))
+        watched = {attribute for attribute in namespace if not attribute.startswith("__")}
+        watched.update(label for label, _ in parts if label.startswith("member "))
+        for label, part in parts:
+            is_method = isinstance(part, (FunctionType, type))
+            target = self.target(part, f"{name}.{label}", is_watched=label in watched)
+            yield Edge(label, target)
+            if not is_method:
+                self.listener.hand_on(part)
         yield from self._place(cls, sorted(self._minded - {"annotations"}))
         if "subclasses" in self._minded:
             below: list[type] = type.__subclasses__(cls)
@@ -395,12 +478,18 @@ class Walk:
 
     # Values.
 
-    def _value(self, value: Any, name: str, *, is_watched: bool) -> int | Leaf:
+    def _value(
+        self, value: Any, name: str, *, is_watched: bool, silent: frozenset[str] = frozenset()
+    ) -> int | Leaf:
         if _qualified(type(value)) in _HARMLESS:
             return leaf("opaque", name, _qualified(type(value)))
         met: dict[bytes, int] = {}
 
+        subject = Without(value, silent, self._silence.updated) if silent else value
+
         def token(thing: Any) -> bytes | None:
+            if thing is not type(value):
+                self.listener.hand_on(thing)
             target = self.code_target(thing, name)
             if isinstance(target, int):
                 met[self.tokens[id(thing)]] = target
@@ -411,16 +500,19 @@ class Walk:
             return found
 
         try:
-            own = digest(value, name, token)
+            own = digest(subject, name, token)
         except (UnhashableArgument, Unresolved):
             return self._opaque(value, name, is_watched=is_watched)
         is_constant = _is_constant(value)
+        if is_constant:
+            for getter, instance in frozen_instances(value):
+                self.recorder.hold_parts(getter, instance, name)
         if is_constant and not met:
             return Leaf("value", name, own, value)
         edges = [Edge("", target) for _, target in sorted(met.items())]
         index = self._add(Node("value", name, own, value), edges)
         if is_watched and not is_constant:
-            self.data.append(Data(index, value, name, own))
+            self.data.append(Data(index, subject, name, own))
         return index
 
     def _opaque(self, value: Any, name: str, *, is_watched: bool) -> int | Leaf:
@@ -461,6 +553,15 @@ def _is_constant(value: Any) -> bool:
         return all(map(_is_constant, value))
     except RecursionError:
         return False
+
+
+def _is_setting(found: Found) -> bool:
+    """Whether a library has a plain constant there, which somebody may have set.
+
+    What `sys` and `os` have says where a program runs.
+    """
+    is_plain = type(found.value) in SIMPLE and not found.rest
+    return is_plain and found.text.partition(".")[0] not in ("sys", "os")
 
 
 def _has_place(value: Any) -> bool:

@@ -28,6 +28,7 @@ from tasklineage.key.closure import Data, Walk
 from tasklineage.key.digest import Unresolved, digest, is_immutable, set_code_hook
 from tasklineage.key.guards import Guards
 from tasklineage.key.nodes import graph_digest
+from tasklineage.key.silence import NOTHING
 from tasklineage.key.tasklike import TaskLike
 
 if TYPE_CHECKING:
@@ -102,8 +103,8 @@ class Closure:
     """
 
     __slots__ = (
-        "_foreign", "_guards", "_nodes", "_root", "_tokens", "_versions", "children", "current",
-        "data", "nested", "thing", "untracked",
+        "_foreign", "_guards", "_nodes", "_root", "_tokens", "_versions", "caches", "children",
+        "computed", "current", "data", "is_loose", "nested", "thing", "untracked",
     )  # fmt: skip
 
     def __init__(self, thing: Any, *, is_call: bool) -> None:
@@ -111,6 +112,12 @@ class Closure:
         self.thing = thing
         self.children = tuple(walk.children)
         self.nested = frozenset(walk.nested)
+        self.computed = frozenset(walk.computed)
+        """How the names of modules begin that are imported under computed names (`Facts`)."""
+        self.caches = tuple(walk.caches)
+        """The `lru_cache`s that the code reaches."""
+        self.is_loose = bool(walk.computed or walk.caches)
+        """Whether a call may depend on more than this closure and the files that it reads."""
         self.untracked = tuple(walk.untracked)
         self.data: tuple[Data, ...] = tuple(walk.data)
         self._nodes = walk.nodes
@@ -154,6 +161,11 @@ class Closure:
         things = (node.thing for node in self._nodes if node.kind == "function")
         return tuple(thing for thing in things if isinstance(thing, FunctionType))
 
+    @property
+    def modules(self) -> frozenset[str]:
+        """Files of the modules in which names were looked up."""
+        return self._guards.files()
+
     def portable(self, state: State) -> bytes:
         """The digest for that state that does not depend on the version of Python."""
         from tasklineage.key.portable import portable_digest  # once for a code version
@@ -168,7 +180,9 @@ class Closure:
         tokens = _Tokens(self._tokens, self._foreign)
         now = [(data.name, self._digest(data, tokens)) for data in self.data]
         changed = {
-            name: own for (name, own), before in zip(now, state, strict=True) if own != before
+            name: own
+            for (name, own), data, before in zip(now, self.data, state, strict=True)
+            if own != before and not self._is_cached(data, before, tokens)
         }
         if not self._guards.hold():
             for name, expected, found in self._guards.rebound():
@@ -178,6 +192,15 @@ class Closure:
             if not changed:
                 changed = self._other_code(state)
         return changed
+
+    def _is_cached(self, data: Data, before: bytes, tokens: _Tokens) -> bool:
+        """Whether all that has changed is that cached properties were computed."""
+        from tasklineage.key.lazy import before_caching  # something has changed: seldom
+
+        return any(
+            self._digest(data._replace(value=value), tokens) == before
+            for value in before_caching(data.value)
+        )
 
     def _other_code(self, state: State) -> dict[str, bytes]:
         """Parts that are not what they were in that state, after a change that bound no name anew.
@@ -381,15 +404,16 @@ def _code_of(thing: Any) -> bytes | None:
 
 
 def _walked(thing: Any, *, is_call: bool) -> tuple[Walk, int]:
-    """A walk that knows from its beginning which special attributes are read."""
+    """A walk that knows from its beginning which special attributes are read, and which are not."""
     boundary = Boundary("" if _OUTSIDE.has_code(thing) else _module_name(thing))
-    minded: frozenset[str] = frozenset()
+    minded, silence, rounds = frozenset[str](), NOTHING, 0
     while True:
-        walk = Walk(boundary, minded)
+        walk = Walk(boundary, minded, silence)
         root = walk.run(thing, is_call=is_call)
-        if frozenset(walk.reads) == minded:
+        found = frozenset(walk.reads), walk.listener.silence() if rounds < _ROUNDS else NOTHING
+        if found == (minded, silence):
             return walk, root
-        minded = frozenset(walk.reads)
+        (minded, silence), rounds = found, rounds + 1
 
 
 def _module_name(thing: Any) -> str:
@@ -425,4 +449,6 @@ _ITSELF = bytes(16)
 _OUTSIDE = Boundary()
 _UNKNOWN = b"code that was not there"
 _REMEMBERED = 64
+_ROUNDS = 6
+"""Walks after which every attribute counts: somebody makes new objects at each look."""
 set_code_hook(_code_of)

@@ -6,10 +6,11 @@ Everything here only reads: it decides which parts of a live object count, not h
 from __future__ import annotations
 
 import functools
+import gc
 import re
 import sys
 import typing
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from operator import itemgetter
 from types import CellType, FunctionType, GetSetDescriptorType, MemberDescriptorType, MethodType
 from typing import Any
@@ -81,6 +82,7 @@ def class_parts(cls: type, namespace: dict[str, Any], *, annotations: bool) -> I
     if "_field_defaults" in namespace and issubclass(cls, tuple):
         yield "_field_defaults", tuple(namespace["_field_defaults"].items())
         skipped = skipped | {"_field_defaults", *_generated_by_namedtuple(namespace)}
+    yield from _own_match_args(namespace)
     yield from _pydantic_decorators(namespace.get("__pydantic_decorators__"))
     generated = {n for n, v in namespace.items() if _is_generated(v, is_dataclass=is_dataclass)}
     skipped = skipped | generated
@@ -120,6 +122,9 @@ def carried_parts(value: Any) -> list[Part] | None:
         read = _CARRIERS.get(id(kind))
         if read is not None:
             return list(read(value))
+    if type(value).__name__ == "ufunc":  # of numpy; those of libraries carry no function
+        carried = [part for part in _referents(value) if isinstance(part[1], FunctionType)]
+        return carried or None
     return None
 
 
@@ -236,6 +241,42 @@ def _fields(namespace: dict[str, Any]) -> Iterator[Part]:
             yield f"{label} default_factory", field.default_factory
         if field.metadata:
             yield f"{label} metadata", tuple(field.metadata.items())
+    yield from _replaced_defaults(namespace["__dataclass_fields__"].values(), namespace)
+
+
+def _replaced_defaults(fields: Iterable[Any], namespace: dict[str, Any]) -> Iterator[Part]:
+    """The defaults of a generated `__init__`, if somebody has given it other ones."""
+    from dataclasses import MISSING
+
+    init = namespace.get("__init__")
+    if not isinstance(init, FunctionType) or not _is_of_dataclasses(init):
+        return
+    with_default = [
+        f
+        for f in fields
+        if _is_passed(f) and (f.default is not MISSING or f.default_factory is not MISSING)
+    ]
+    found = [*(init.__defaults__ or ()), *(init.__kwdefaults__ or {}).values()]
+    made = sorted(with_default, key=lambda f: bool(f.kw_only))
+    is_same = len(found) == len(made) and all(
+        f.default is MISSING or f.default is value for f, value in zip(made, found, strict=True)
+    )
+    if not is_same:
+        yield "defaults of __init__", (init.__defaults__, init.__kwdefaults__)
+
+
+def _is_passed(field: Any) -> bool:
+    """Whether a field of a dataclass is a parameter of its `__init__`."""
+    return bool(field.init) and str(field._field_type) != "_FIELD_CLASSVAR"
+
+
+def _own_match_args(namespace: dict[str, Any]) -> Iterator[Part]:
+    """What patterns match by position, where it does not follow from the fields."""
+    found = namespace.get("__match_args__")
+    fields = namespace.get("__dataclass_fields__", {}).values()
+    made = tuple(f.name for f in fields if _is_passed(f) and not f.kw_only)
+    if found not in (None, made, namespace.get("_fields")) and "__attrs_attrs__" not in namespace:
+        yield "__match_args__", found
 
 
 def _pydantic_decorators(decorators: Any) -> Iterator[Part]:
@@ -257,11 +298,20 @@ def _is_generated(value: Any, *, is_dataclass: bool) -> bool:
     file = value.__code__.co_filename
     if file.startswith("<attrs generated"):
         return True
-    if not is_dataclass:
-        return False
+    return is_dataclass and _is_of_dataclasses(value)
+
+
+def _is_of_dataclasses(function: FunctionType) -> bool:
+    """Whether `dataclasses` wrote a method, or the one that keeps a repr from recursing."""
     import dataclasses
 
-    return file in ("<string>", dataclasses.__file__) or file.endswith("reprlib.py")
+    code = function.__code__
+    if code.co_filename == "<string>":  # so is the file of whatever is given to `exec`
+        return code.co_qualname.startswith("__create_fn__.<locals>.")
+    if code.co_filename.endswith("reprlib.py"):
+        inner = [c for cell in function.__closure__ or () for c in _content(cell)]
+        return any(isinstance(c, FunctionType) and _is_of_dataclasses(c) for c in inner)
+    return code.co_filename == dataclasses.__file__
 
 
 def _generated_by_namedtuple(namespace: dict[str, Any]) -> Iterator[str]:
@@ -301,6 +351,13 @@ def _partial(value: Any) -> Iterator[Part]:
         yield f"argument {name}", argument
 
 
+def _referents(value: Any) -> Iterator[Part]:
+    """What an object of C code holds that shows none of it."""
+    for n, part in enumerate(gc.get_referents(value)):
+        if not isinstance(part, type):
+            yield f"part {n}", part
+
+
 def _attributes(*names: str) -> Callable[[Any], Iterator[Part]]:
     def read(value: Any) -> Iterator[Part]:
         for name in names:
@@ -317,6 +374,7 @@ _READERS: dict[type, Callable[[Any], Iterator[Part]]] = {
     functools.cached_property: _attributes("func"),
     functools.singledispatchmethod: _attributes("dispatcher", "func"),
     type(functools.lru_cache(lambda: None)): _attributes("__wrapped__"),
+    type(functools.cmp_to_key(lambda a, b: 0)): _referents,
     staticmethod: _attributes("__func__"),
     classmethod: _attributes("__func__"),
     MethodType: _attributes("__func__", "__self__"),

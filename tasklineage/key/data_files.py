@@ -66,6 +66,14 @@ def is_data_file(path: str) -> bool:
     return not (name in _OF_HOME_ITSELF and folder == config.home())
 
 
+def source_of(path: str) -> str:
+    """The source file that a compiled one in a `__pycache__` was made of; else the path itself."""
+    folder, _, name = path.rpartition("/")
+    if not folder.endswith("/__pycache__"):
+        return path
+    return f"{folder.removesuffix('__pycache__')}{name.partition('.')[0]}.py"
+
+
 def is_loaded(path: str) -> bool:
     """Whether a file is the source of a module that is loaded, or was compiled from one."""
     if path.endswith((".pyc", ".pyo")) or path in sys.path:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import functools
+import operator
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from tasklineage.key.digest_tokens import SIMPLE
@@ -12,6 +13,7 @@ from tasklineage.key.digest_tokens import SIMPLE
 _IMMUTABLE = {
     "builtins": {"complex", "range", "ellipsis", "NotImplementedType"},
     "_collections": {"_tuplegetter"},
+    "_struct": {"Struct"},
     "collections": {"_tuplegetter"},
     "datetime": {"date", "datetime", "time", "timedelta", "timezone"},
     "decimal": {"Decimal"},
@@ -40,6 +42,26 @@ def is_immutable(value: Any) -> bool:
         return SIMPLE.issuperset(map(type, parts)) or all(map(is_immutable, parts))
     except RecursionError:
         return False
+
+
+def frozen_instances(value: Any) -> Iterator[tuple[Callable[[Any], tuple[Any, ...]], Any]]:
+    """The frozen dataclasses in a value that is immutable, each after what gets its attributes.
+
+    `object.__setattr__` changes them all the same.
+    """
+    waiting = [value]
+    while waiting:
+        value = waiting.pop()
+        kind: Any = type(value)
+        if kind in SIMPLE or _is_immutable_kind(kind):
+            continue
+        waiting.extend(_frozen_parts(value, kind) or ())
+        fields = kind.__dict__.get("__dataclass_fields__", ())
+        names = [
+            name for name in {*fields, *getattr(value, "__dict__", ())} if hasattr(value, name)
+        ]
+        if fields and names:
+            yield operator.attrgetter(*names, names[0]), value
 
 
 @functools.lru_cache(maxsize=1024)

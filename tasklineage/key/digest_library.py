@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import types
+from contextvars import ContextVar
 from typing import Any
 
 from xxhash import xxh3_128_digest
@@ -103,6 +104,14 @@ def _decimal(value: Any, _: Code) -> Parts:
     return "decimal.Decimal", sign, bytes(digits), exponent
 
 
+@LIBRARY.form("decimal:Context")
+def _decimal_context(value: Any, _: Code) -> Parts:
+    """How it computes; not the flags, which every computation raises."""
+    limits = value.prec, value.rounding, value.Emin, value.Emax, value.capitals, value.clamp
+    traps = sorted(signal.__name__ for signal, is_set in value.traps.items() if is_set)
+    return "decimal.Context", *limits, traps
+
+
 @LIBRARY.form("fractions:Fraction")
 def _fraction(value: Any, _: Code) -> Parts:
     return "fractions.Fraction", value.numerator, value.denominator
@@ -170,3 +179,40 @@ def _namespace(value: Any, _: Code) -> Parts:
 def _random(value: Any, _: Code) -> Parts:
     own = {name: part for name, part in vars(value).items() if name != "gauss_next"}
     return "random.Random", value.getstate(), own or None
+
+
+@LIBRARY.form("_struct:Struct")
+def _struct(value: Any, _: Code) -> Parts:
+    return "struct.Struct", value.format
+
+
+@LIBRARY.form("json.decoder:JSONDecoder")
+def _json_decoder(value: Any, _: Code) -> Parts:
+    """What it was made with: the scanner that it keeps is C code."""
+    hooks = value.object_hook, value.object_pairs_hook, value.parse_float, value.parse_int
+    return "json.JSONDecoder", *hooks, value.parse_constant, value.strict
+
+
+@LIBRARY.form("weakref:WeakSet", "_weakrefset:WeakSet")
+def _weak_set(value: Any, _: Code) -> Parts:
+    return "weakref.WeakSet", set(value)
+
+
+@LIBRARY.form("weakref:WeakValueDictionary", "weakref:WeakKeyDictionary")
+def _weak_mapping(value: Any, _: Code) -> Parts:
+    return f"weakref.{type(value).__name__}", dict(value.items())
+
+
+def _context_variable(value: Any, _: Code) -> Parts:
+    """What it stands for in the context of whoever asks, its default included."""
+    return "contextvars.ContextVar", *_set_value(value)
+
+
+def _set_value(variable: ContextVar[Any]) -> Parts:
+    try:
+        return (variable.get(),)
+    except LookupError:
+        return ()
+
+
+add_form(ContextVar, _context_variable, family=False)

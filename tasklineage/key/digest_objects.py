@@ -114,7 +114,7 @@ def _set(value: Any, code: Code) -> Parts:
     """A subclass of a set: pickle would write the elements in the order of their hashes."""
     kind: Any = type(value)
     if kind.__reduce__ not in (set.__reduce__, frozenset.__reduce__):
-        return _instance(value, code)
+        return instance_parts(value, code)
     is_frozen = issubclass(kind, frozenset)
     content = frozenset(frozenset.__iter__(value)) if is_frozen else set(set.__iter__(value))
     return "set", kind, content, value.__getstate__(), _source(kind, code)
@@ -127,7 +127,7 @@ def _tuple(value: Any, code: Code) -> Parts:
     fields = getattr(kind, "_fields", None)
     if isinstance(fields, tuple) and kind.__dictoffset__ == 0 and not _has_own_reduction(kind):
         return "namedtuple", kind, fields, tuple(tuple.__iter__(value)), _source(kind, code)
-    return _instance(value, code)
+    return instance_parts(value, code)
 
 
 def _has_own_reduction(kind: Any) -> bool:
@@ -139,7 +139,7 @@ def _has_own_reduction(kind: Any) -> bool:
 
 
 @LIBRARY.form("builtins:object", family=True)
-def _instance(value: Any, code: Code) -> Parts:
+def instance_parts(value: Any, code: Code) -> Parts:
     """Any other object: the parts that pickle would write, and who defines its class."""
     kind = type(value)
     if kind is object:
@@ -165,7 +165,7 @@ def _instance(value: Any, code: Code) -> Parts:
 @LIBRARY.form("builtins:BaseException", family=True)
 def _exception(value: Any, code: Code) -> Parts:
     """An exception and its cause; attributes that nobody has set are none."""
-    parts = _instance(value, code)
+    parts = instance_parts(value, code)
     if parts[0] == "reduced" and parts[3] == {}:  # somebody has looked for attributes
         parts = *parts[:3], None, *parts[4:]
     cause = value.__cause__

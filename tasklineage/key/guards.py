@@ -19,6 +19,7 @@ from types import CellType, FunctionType
 from typing import Any
 
 Namespace = Mapping[Any, Any]
+PartsGetter = Callable[[Any], tuple[Any, ...]]
 
 _REPLACED = frozenset({"__code__", "__defaults__", "__kwdefaults__", "__bases__"})
 _OF_FILES = frozenset(
@@ -79,7 +80,7 @@ class Guards:
 
     __slots__ = (
         "_absent", "_bare", "_cells", "_contents", "_epoch", "_measured", "_namespaces",
-        "_recorder", "_replaceable", "_sizes", "_typed",
+        "_parts", "_recorder", "_replaceable", "_sizes", "_typed",
     )  # fmt: skip
 
     def __init__(self, recorder: Recorder) -> None:
@@ -94,6 +95,7 @@ class Guards:
         self._measured = tuple(thing for thing, _ in recorder.sizes.values())
         self._sizes = [size for _, size in recorder.sizes.values()]
         self._bare = tuple(recorder.bare.values())
+        self._parts = tuple(recorder.parts.values())
         self._typed = tuple(recorder.typed)
         self._replaceable = tuple(recorder.replaceable)
 
@@ -106,7 +108,10 @@ class Guards:
                     return False
             if self._cells and not all(map(is_, map(_content, self._cells), self._contents)):
                 return False
-        except (LookupError, ValueError):  # a name is gone, or a cell is empty
+            for getter, thing, expected, _ in self._parts:
+                if not all(map(is_, getter(thing), expected)):
+                    return False
+        except (LookupError, ValueError, AttributeError):  # a name is gone, or a cell is empty
             return False
         for keys, names in self._absent:
             if not keys.isdisjoint(names):
@@ -119,18 +124,29 @@ class Guards:
             return False
         return _Epoch.now is self._epoch or self._hold_in_place()
 
+    def files(self) -> frozenset[str]:
+        """Files of the modules among the namespaces."""
+        spaces = (space for space, _ in self._recorder.bound.values() if isinstance(space, dict))
+        found = (space.get("__file__") for space in spaces)
+        return frozenset(file for file in found if isinstance(file, str))
+
     def rebound(self) -> list[tuple[str, Any, Any]]:
         """What stands for something else now: its name, what it stood for, and what it does now."""
         found: list[tuple[str, Any, Any]] = []
-        for space, names in self._recorder.bound.values():
+        for place, (space, names) in self._recorder.bound.items():
             for name, expected in names.items():
                 now = _item(space, name)
                 if now is not expected:
-                    found.append((_title(space, name), expected, now))
+                    owner = self._recorder.owners.get(place, space)
+                    found.append((_title(owner, name), expected, now))
         for cell, content, name in self._recorder.cells.values():
             now = cell_value(cell)
             if now is not content:
                 found.append((name, content, now))
+        for getter, thing, expected, name in self._parts:
+            now = _parts(getter, thing)
+            if not all(map(operator.is_, now, expected)):
+                found.append((name, expected, now))
         return found
 
     def _hold_in_place(self) -> bool:
@@ -148,23 +164,32 @@ class Recorder:
     def __init__(self) -> None:
         self.epoch = epoch()
         self.bound: dict[int, tuple[Namespace, dict[Any, Any]]] = {}
+        self.owners: dict[int, object] = {}
+        """Classes, whose namespaces do not say whose they are, by their identity."""
         self.absent: dict[int, tuple[Namespace, set[str]]] = {}
         self.cells: dict[int, tuple[CellType, Any, str]] = {}
         self.sizes: dict[int, tuple[Sized, int]] = {}
         self.bare: dict[int, Sized] = {}
         self.typed: list[tuple[Callable[[], Any], type]] = []
         self.replaceable: list[tuple[Any, str, Any]] = []
+        self.parts: dict[int, tuple[PartsGetter, Any, tuple[Any, ...], str]] = {}
 
     def bind(self, space: Namespace, name: Any, value: Any, owner: object = None) -> None:
         """`name` stands for `value` in `space`, whose identity is that of `owner` if given."""
         place = id(space if owner is None else owner)
         self.bound.setdefault(place, (space, {}))[1].setdefault(name, value)
+        if owner is not None:
+            self.owners[place] = owner
 
-    def bind_all(self, space: Any, items: Namespace, owner: object = None) -> None:
-        """`space` has just these items."""
+    def bind_all(
+        self, space: Any, items: Namespace, owner: object = None, count: int | None = None
+    ) -> None:
+        """`space` has just these items, or so many, these among them."""
         for name, value in items.items():
             self.bind(space, name, value, owner)
-        self.sizes.setdefault(id(space if owner is None else owner), (space, len(items)))
+        self.sizes.setdefault(
+            id(space if owner is None else owner), (space, len(items) if count is None else count)
+        )
 
     def lack(self, space: Namespace, name: str) -> None:
         """`name` is not in `space`."""
@@ -181,6 +206,10 @@ class Recorder:
     def attribute(self, thing: FunctionType | type, name: str, value: Any) -> None:
         """The attribute, whose replacement is an audit event, has this value."""
         self.replaceable.append((thing, name, value))
+
+    def hold_parts(self, getter: PartsGetter, thing: Any, name: str) -> None:
+        """`thing`, which nobody should change, has the attributes that `getter` gets."""
+        self.parts.setdefault(id(thing), (getter, thing, getter(thing), name))
 
     def typed_as(self, get: Callable[[], Any], kind: type) -> None:
         """What `get` yields may change, but stays of this type."""
@@ -212,6 +241,16 @@ def _item(space: Namespace, name: Any) -> Any:
         return MISSING
 
 
-def _title(space: Namespace, name: Any) -> str:
-    owner = space.get("__name__", space.get("__qualname__")) if hasattr(space, "get") else None
-    return f"{owner}.{name}" if isinstance(owner, str) else str(name)
+def _parts(getter: PartsGetter, thing: Any) -> tuple[Any, ...]:
+    try:
+        return getter(thing)
+    except AttributeError:
+        return (MISSING,)
+
+
+def _title(owner: Any, name: Any) -> str:
+    """The name of what is bound in a module, in a class, or somewhere else."""
+    if isinstance(owner, type):
+        return f"{owner.__module__}.{owner.__qualname__}.{name}"
+    module = owner.get("__name__") if hasattr(owner, "get") else None
+    return f"{module}.{name}" if isinstance(module, str) else str(name)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from importlib.util import resolve_name
 from types import CodeType
 from typing import ClassVar, NamedTuple
 
 from xxhash import xxh3_128_digest
 
+from tasklineage.key.attribute_uses import Uses, uses_of
 from tasklineage.key.bytecode import HAS_METHOD_FLAG, Block, Variable, normal_text
 from tasklineage.key.stack import Instruction, consumer, expression_start
 
-READ, STORE, CALLED_SINK, ITEM_SINK, COUNTER = "read", "store", "called", "item", "counter"
+READ, STORE, CALLED_SINK, COUNTER = "read", "store", "called", "counter"
+ITEM_SINK, UPDATED_SINK, NESTED_SINK = "item", "updated", "nested"
 
 _GLOBAL_LOADS = frozenset({"LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"})
 _VARIABLE_LOADS = frozenset(
@@ -24,12 +27,16 @@ _CALLS = frozenset({"CALL", "CALL_KW"})
 _MUTATORS = frozenset(
     {
         "append", "appendleft", "extend", "extendleft", "insert", "add", "update", "setdefault",
-        "clear", "discard", "put", "put_nowait",
+        "clear", "discard", "put", "put_nowait", "set",
     }
 )  # fmt: skip
 
 _READS_LOCALS = frozenset({"locals", "vars", "dir", "eval", "exec"})
 _READS_FRAMES = frozenset({"_getframe", "currentframe", "_current_frames"})
+_RUNS_CODE = frozenset(
+    {"run_path", "run_module", "exec_module", "load_module", "entry_points", "iter_entry_points"}
+)
+"""Functions that execute modules which no import names."""
 _OF_PLACE = frozenset({"__name__", "__qualname__", "__doc__", "__annotations__"})
 _SPECIAL = {
     "__name__": "names", "__qualname__": "names", "__doc__": "docs", "getdoc": "docs",
@@ -74,6 +81,11 @@ class Facts(NamedTuple):
     """References whose target only shows when it runs."""
     nested: frozenset[str]
     """Qualified names of the functions and scopes inside it."""
+    computed: frozenset[str]
+    """How the names of modules begin that it imports under computed names; empty: anyhow."""
+    passed: frozenset[Reference]
+    """Those of the references that are used otherwise than by attributes and calls."""
+    uses: Uses
 
 
 class _Cache:
@@ -114,6 +126,9 @@ def _read(code: CodeType) -> Facts:
         frozenset(scan.reads),
         tuple(scan.unresolved),
         frozenset(b.code.co_qualname for b in root.blocks() if b is not root),
+        frozenset(scan.computed),
+        frozenset(scan.passed),
+        uses_of(root),
     )
 
 
@@ -127,6 +142,8 @@ class _Scan:
         self.reads: set[str] = set()
         self.reads_locals = False
         self.unresolved: dict[str, None] = {}
+        self.computed: set[str] = set()
+        self.passed: set[Reference] = set()
         self.imported: dict[Variable, dict[Reference, None]] = {}
         blocks = list(root.blocks())
         for block in blocks:
@@ -197,11 +214,13 @@ class _Scan:
             if isinstance(attribute, str):
                 chain, use = (*chain, attribute), READ if called[0] in "gh" else STORE
         self._note_use(block, n, end, (name, *chain))
+        found = [Reference(kind, name, chain, use)]
         if variable in self.imported:
-            for target in self.imported[variable]:
-                self._add(target._replace(chain=target.chain + chain, use=use))
-        else:
-            self._add(Reference(kind, name, chain, use))
+            targets = self.imported[variable]
+            found = [t._replace(chain=t.chain + chain, use=use) for t in targets]
+        self.references |= dict.fromkeys(found)
+        if not _is_called(block.instructions, n, end):
+            self.passed.update(found)
 
     def _add(self, reference: Reference) -> None:
         self.references[reference] = None
@@ -212,25 +231,47 @@ class _Scan:
         if path[0] in _READS_LOCALS and len(path) == 1:
             self.reads_locals = True
         if last in ("import_module", "__import__"):
-            self._note_import(last, _constant(block, block.instructions[end]))
+            is_after_null = block.instructions[end].op == "PUSH_NULL"  # from Python 3.13 on
+            self._note_import(last, block, end + is_after_null)
+        if last in _RUNS_CODE:
+            self.computed.add("")
         is_special = last in _SPECIAL and last not in _OF_PLACE
         if is_special or path[-2:] == ("inspect", "stack"):
             self.reads.add(_SPECIAL.get(last, "frames"))
         if path[:2] == ("sys", "modules"):
-            self.unresolved["a look into sys.modules"] = None
+            self._note_modules(block, end)
         if path == ("getattr",) and _is_dynamic_getattr(block, n):
             self.unresolved["getattr with a computed name"] = None
 
-    def _note_import(self, name: str, argument: object) -> None:
-        if isinstance(argument, str) and not argument.startswith("."):
-            self.imports[argument] = None
-            self.references[Reference("import", argument, ())] = None
-        else:
-            self.unresolved[f"{name} of a computed name"] = None
+    def _note_import(self, name: str, block: Block, at: int) -> None:
+        """What is imported by a function whose first argument is loaded at `at`."""
+        text = _constant(block, block.instructions[at])
+        used = consumer(block.instructions, at + 1, 1) if isinstance(text, str) else None
+        op = "" if used is None else block.instructions[used.place].op
+        if isinstance(text, str) and op in _CALLS:
+            module = _absolute(text, block, at + 1) if text.startswith(".") else text
+            if module:
+                self.imports[module] = None
+                self.references[Reference("import", module, ())] = None
+                return
+        is_prefix = op in ("BUILD_STRING", "BINARY_OP")
+        known = text if isinstance(text, str) and is_prefix and not text.startswith(".") else ""
+        self.computed.add(known)
+        self.unresolved[f"{name} of a computed name"] = None
+
+    def _note_modules(self, block: Block, at: int) -> None:
+        """A look into `sys.modules`: at its own module, or at any."""
+        self._add(Reference("global", "globals", ()))  # the own one counts in either case
+        key = block.instructions[at]
+        if block.name(key) != "__name__" or block.instructions[at + 1].op != "BINARY_SUBSCR":
+            self.computed.add("")
+            self.unresolved["a look into sys.modules"] = None
 
     def _note_special(self, block: Block, n: int) -> None:
         name = block.name(block.instructions[n])
         kind = _SPECIAL.get(name)
+        if name in _RUNS_CODE:
+            self.computed.add("")
         if kind == "names" and _is_of_class(block, n):
             return
         if kind is not None:
@@ -242,6 +283,21 @@ class _Scan:
         for name in root.code.co_freevars:
             if name not in seen and ("", name) not in self.imported:
                 self.references[Reference("cell", name, ())] = None
+
+
+def _absolute(text: str, block: Block, at: int) -> str:
+    """The relative name of a module, made absolute by the package that is loaded at `at`.
+
+    It stays relative to the own package, and is empty where the package is computed.
+    """
+    instruction = block.instructions[at]
+    if block.name(instruction) in ("__package__", "__name__"):
+        return text
+    package = _constant(block, instruction)
+    try:
+        return resolve_name(text, package) if isinstance(package, str) else ""
+    except ImportError:
+        return ""
 
 
 def _constant(block: Block, instruction: Instruction) -> object:
@@ -290,15 +346,36 @@ def _use(
         return chain, READ
     op = instructions[used.place].op
     if op == "STORE_SUBSCR" and used.height == (0 if used.is_updated else -1):
-        return chain, ITEM_SINK
+        return chain, UPDATED_SINK if used.is_updated else ITEM_SINK
+    if op == "BINARY_SUBSCR" and used.height == 1 and _is_item_sink(block, used.place + 1):
+        return chain, NESTED_SINK
     is_counter = not chain and op == "BINARY_OP" and _is_stored(block, used.place + 1, variable)
     return chain, COUNTER if is_counter else READ
+
+
+def _is_item_sink(block: Block, n: int) -> bool:
+    """Whether the container that was got before `n` is only written to."""
+    instructions = block.instructions
+    if n < len(instructions) and _is_method_load(instructions[n]):
+        is_written = block.name(instructions[n]) in _MUTATORS
+        return is_written and _is_dropped_call(instructions, n + 1)
+    used = consumer(instructions, n, 1)
+    return used is not None and instructions[used.place].op == "STORE_SUBSCR" and used.height == -1
 
 
 def _is_method_load(instruction: Instruction) -> bool:
     if instruction.op == "LOAD_METHOD":
         return True
     return HAS_METHOD_FLAG and instruction.op == "LOAD_ATTR" and bool(instruction.arg & 1)
+
+
+def _is_called(instructions: list[Instruction], n: int, end: int) -> bool:
+    """Whether what was loaded from `n` to `end` is called."""
+    last = instructions[end - 1]
+    if _is_method_load(last) or (last.op == "LOAD_GLOBAL" and last.arg & 1):
+        return True
+    around = [i.op for i in (instructions[n - 1 : n] if n else []) + instructions[end : end + 1]]
+    return "PUSH_NULL" in around
 
 
 def _is_dropped_call(instructions: list[Instruction], start: int) -> bool:

@@ -77,6 +77,18 @@ def _parsed(text: str) -> ast.Module:
     raise ValueError("other threads do not cease to parse")
 
 
+def module_digest(text: str) -> bytes:
+    """The digest of a whole module: what of its source can change what it does.
+
+    Raises
+    ------
+    SyntaxError, ValueError
+        It is no source.
+    """
+    body = _body_text(_parsed(text).body, is_class=False)
+    return xxh3_128_digest(body.encode("utf-8", "surrogatepass"))
+
+
 def syntax_digest(node: FunctionNode, owner: str, code: CodeType) -> bytes:
     """The digest of a function whose source that node is, and whose code object `code`.
 

@@ -13,7 +13,7 @@ class Cause(NamedTuple):
     """Of the code: `function class global default attribute closure name version python code`; of
     the call: `argument salt options`; of the memo: `expired refreshed volatile forgotten mutated
     memo missing corrupt undecodable status verified`, or a condition, `env dist code file dir
-    read`; `task` for one below that is gone; `first` where nothing was there to compare with."""
+    read module`; `task` for one below that is gone; `first` where there was nothing before."""
     name: str
     """What it is about: a module-qualified name, a parameter, a path, a variable."""
     old: str = ""

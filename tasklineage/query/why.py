@@ -46,6 +46,7 @@ _CONDITIONS = {
     "file": "the file",
     "dir": "the folder",
     "read": "the file that was read,",
+    "module": "the source of the module",
 }
 _UNREADABLE = {
     "missing": "what the memo needs is gone",

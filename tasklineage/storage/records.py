@@ -88,7 +88,7 @@ class Condition(NamedTuple):
     """Something beside code and arguments that a memo depends on."""
 
     kind: str
-    """`env`, `dist`, `code`, `value`, `file`, `dir` or `read`."""
+    """`env`, `dist`, `code`, `value`, `file`, `dir`, `read` or `module`."""
     name: str
     """Of a file or folder: its path; of one that a body opened by it, as the body named it."""
     digest: bytes

@@ -1,6 +1,6 @@
 """How a small project and its edits are written down.
 
-The text of a project holds all its files: a line `# FILE.py` begins each, and the first is main.py
+The text of a project holds all its files: a line `# FILE.py` (or `.json`, `.txt` …) begins each, and the first is main.py
 if nothing else is said, where `task` is imported without being asked. It defines the task `run` and, where `run(3)` is not what is to be called,
 a function `answer`. An edit replaces text in one of the files.
 """
@@ -16,7 +16,7 @@ EXECUTES, HITS, COARSE = "executes", "hits", "coarse"
 """What an edit leads to: the result is another one; it is not; it is not, and yet the task
 executes, as the page about the key says."""
 
-_FILE = re.compile(r"^# ([\w/]+\.py)$", re.MULTILINE)
+_FILE = re.compile(r"^# ([\w/]+\.(?:py|json|toml|ini|txt|csv))$", re.MULTILINE)
 
 
 class Edit(NamedTuple):
@@ -35,6 +35,8 @@ class Project(NamedTuple):
     files: dict[str, str]
     start: str
     edits: tuple[Edit, ...]
+    is_memo: bool = True
+    """False: each call changes what the code reads, so every one executes."""
 
     def cases(self) -> Iterator[tuple[Project, Edit]]:
         """Each edit with its project."""
@@ -49,14 +51,19 @@ class Start(NamedTuple):
 
 
 def project(
-    name: str, text: str, *edits: tuple[object, ...], start: str = "import main"
+    name: str,
+    text: str,
+    *edits: tuple[object, ...],
+    start: str = "import main",
+    is_memo: bool = True,
 ) -> Project:
     """A project and its edits, each `(expected, name, old text, new text)` or more such pairs.
 
     Instead of a pair: a dict of files that are written anew (None: removed), or a `Start`.
     """
     files = _files(text)
-    return Project(name, files, start, tuple(_edit(files, start, *edit) for edit in edits))
+    made = tuple(_edit(files, start, *edit) for edit in edits)
+    return Project(name, files, start, made, is_memo)
 
 
 def _edit(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import subprocess
@@ -248,6 +249,69 @@ def test_a_file_that_was_changed_is_named(tmp_path: Path) -> None:
     (tmp_path / "out.txt").write_text("something else")
     write(1)
     assert kinds(newest(write)) == [("file", str(tmp_path / "out.txt"))]
+
+
+def test_a_file_that_the_body_opened_is_named(tmp_path: Path) -> None:
+    data = tmp_path / "data.txt"
+
+    @task
+    def read(x: int) -> str:
+        return data.read_text() * x
+
+    @task
+    def parent(x: int) -> str:
+        return read(x)
+
+    data.write_text("a")
+    parent(2)
+    data.write_text("b")
+    assert parent(2) == "bb"
+    for one in (read, parent):
+        found = newest(one)
+        assert kinds(found) == [("read", str(data))]
+        assert "the file that was read" in found.causes[0].text
+    data.unlink()
+    with pytest.raises(FileNotFoundError):
+        parent(2)
+    assert ("read", str(data)) in kinds(newest(read))
+
+
+def test_a_module_that_the_body_imported_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plugin = tmp_path / "a_plugin_of_why.py"
+    monkeypatch.syspath_prepend(tmp_path)
+
+    @task
+    def load(x: str) -> int:
+        found: int = importlib.import_module(f"a_plugin{x}").VALUE
+        return found
+
+    for value in (1, 22):
+        plugin.write_text(f"VALUE = {value}  # {value}")
+        sys.modules.pop(plugin.stem, None)
+        importlib.invalidate_caches()
+        assert load("_of_why") == value
+    assert kinds(newest(load)) == [("module", plugin.stem)]
+    assert newest(load).causes[0].text.startswith("the source of the module")
+
+
+def test_all_of_several_causes_are_told(tmp_path: Path) -> None:
+    first, second = tmp_path / "1.txt", tmp_path / "2.txt"
+    rates = {"a": 1}
+
+    @task
+    def read(x: int) -> str:
+        return first.read_text() + second.read_text() * x * rates["a"]
+
+    first.write_text("a")
+    second.write_text("b")
+    read(1)
+    rates["a"] = 2
+    first.write_text("c")
+    read(2)
+    found = {cause.kind for cause in newest(read).causes}
+    assert found == {"argument", "closure"}  # it is another key: the file was not asked
 
 
 def test_a_volatile_call_names_the_child() -> None:

@@ -261,7 +261,7 @@ def test_writes_are_told_from_reads() -> None:
     uses = {(".".join((r.name, *r.chain)), r.use) for r in found.references}
     assert uses == {
         ("n", COUNTER), ("log.append", "called"), ("log.extend", "called"), ("counts", "item"),
-        ("config.rate", "store"), ("module.log.add", "called"), ("other.append", READ),
+        ("counts", "updated"), ("config.rate", "store"), ("module.log.add", "called"), ("other.append", READ),
         ("taken.pop", READ), ("both.append", "called"), ("both", READ),
     }  # fmt: skip
     assert found.stored == {"n"}
