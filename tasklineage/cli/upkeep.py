@@ -1,4 +1,4 @@
-"""The commands that look after a store: `du`, `gc`, `rm`, `pin` and `unpin`."""
+"""The commands that look after a store: `du`, `gc`, `rm`, `purge`, `pin` and `unpin`."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ from tasklineage.errors import ConfigError, NotFound
 from tasklineage.query import find
 from tasklineage.query.artifacts import Artifact
 from tasklineage.query.calls import Call
-from tasklineage.query.ids import DIGEST_TAG, moment, shortened
+from tasklineage.query.ids import DIGEST_TAG, digest_text, moment, shortened
 from tasklineage.query.render import size_text, time_text
 from tasklineage.query.runs import Run
+from tasklineage.storage import erase, roots
 from tasklineage.storage import gc as collecting
-from tasklineage.storage import roots
+from tasklineage.storage.erase import Erasure
 from tasklineage.storage.gc import Condemned, Plan, Removal, Sweep
 from tasklineage.storage.reach import RunFacts
 from tasklineage.storage.store import Store
@@ -109,6 +110,38 @@ def rm(
         output.print_json(**_removal_json(planned), removed=yes)
     else:
         _tell_removal(planned, yes=yes)
+
+
+@guarded
+def purge(
+    id: Annotated[
+        str, typer.Argument(metavar="ID", help="an artifact, a ref to one, or a call: its result")
+    ],
+    reason: Annotated[str, typer.Option("--reason", "-m", help="why; kept")] = "",
+    yes: YesOption = False,
+    store: StoreOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Erase a value: its bytes and previews go, wherever they are stored; nobody serves it again.
+
+    Results of which it is a part go with it. The calls stay, and execute again when asked for.
+    """
+    here = opened(store)
+    planned = erase.erasure(here, _digest_of(here, id))
+    if yes:
+        erase.erase(here, planned, reason)
+    if json:
+        output.print_json(**_erasure_json(planned), purged=yes)
+        return
+    for digest in sorted(planned.digests):
+        print(digest_text(digest))
+    message(
+        f"{len(planned.digests)} values, results of {planned.calls} calls: {len(planned.records)} "
+        f"records and {len(planned.objects)} objects, {size_text(planned.nbytes)}, "
+        f"{'were' if yes else 'would be'} erased"
+    )
+    if not yes:
+        message("nothing was changed: --yes does it, and it cannot be undone")
 
 
 @guarded
@@ -251,6 +284,24 @@ def _removal_json(planned: Removal) -> output.Json:
         "calls": planned.calls,
         "dependents": {id.hex(): count for id, count in planned.dependents.items()},
         "needed": planned.needed,
+        "nbytes": planned.nbytes,
+    }
+
+
+def _digest_of(store: Store, text: str) -> bytes:
+    item = find.get(text, store=store)
+    found = item.output if isinstance(item, Call) else item
+    if not isinstance(found, Artifact):
+        raise ConfigError(f"{text} is no value: name an artifact, or a call that gave one")
+    return bytes.fromhex(found.digest.removeprefix(DIGEST_TAG))
+
+
+def _erasure_json(planned: Erasure) -> output.Json:
+    return {
+        "digests": [digest_text(digest) for digest in sorted(planned.digests)],
+        "calls": planned.calls,
+        "records": len(planned.records),
+        "objects": {oid.hex(): size for oid, size in planned.objects.items()},
         "nbytes": planned.nbytes,
     }
 

@@ -401,6 +401,10 @@ class Catalog:
         """
         return self._upkeep.save(patience)
 
+    def discard(self) -> None:
+        """The file is gone: whoever asks next, in whichever process, makes it anew."""
+        self._upkeep.discard()
+
     def close(self) -> None:
         """Nothing is open. The next question opens what it needs."""
         self._upkeep.close()

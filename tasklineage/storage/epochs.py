@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import struct
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +94,33 @@ class Counters:
         finally:
             os.close(descriptor)
         return memoryview(image).cast("Q")
+
+
+class Purges:
+    """Whether something was erased since this process looked last. Any thread may ask.
+
+    Parameters
+    ----------
+    forget
+        Drops what the process has in its caches of records.
+    """
+
+    __slots__ = ("_counters", "_forget", "seen")
+
+    def __init__(self, counters: Counters, forget: Callable[[], object]) -> None:
+        self._counters = counters
+        self._forget = forget
+        self.seen = counters.now()[PURGES]
+        """The counter at the last look."""
+
+    def heed(self) -> Any:
+        """The counters; what was erased before this is in no cache any more."""
+        view = self._counters.map()
+        now = view[PURGES]
+        if now != self.seen:
+            self._forget()
+            self.seen = now
+        return view
 
 
 class _Polled:

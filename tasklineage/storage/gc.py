@@ -177,7 +177,7 @@ def condemn(
     now = (clock or clock_of(store))()
     runs = tuple(run.id for run in planned.runs)
     wanted = Candidates(now, rules.tags, runs, planned.calls, frozenset(planned.objects))
-    with _alone(store):
+    with alone(store):
         number = max((one.number for one in condemned(store)), default=0) + 1
         _write(store, _list_path(store, number), wanted)
     return Condemned(number, now, len(wanted.runs), len(wanted.objects))
@@ -207,7 +207,10 @@ def sweep(store: Store, *, grace: float = GRACE, clock: Clock | None = None) -> 
     """
     _demand(store)
     now = (clock or clock_of(store))()
-    with _alone(store):
+    from tasklineage.storage.erase import finish  # which needs this module
+
+    with alone(store):
+        finish(store)
         due = [one for one in condemned(store) if one.at <= now - grace]
         wanted = read_list(_list_path(store, due[-1].number)) if due else None
         if wanted is None:
@@ -392,8 +395,16 @@ def _demand(store: Store) -> None:
 
 
 @contextlib.contextmanager
-def _alone(store: Store) -> Generator[None]:
-    """A block in which nobody else collects garbage."""
+def alone(store: Store) -> Generator[None]:
+    """A block in which nobody else collects garbage, or purges.
+
+    Raises
+    ------
+    StoreBusy
+        Somebody else has been at it for ten seconds.
+    StoreError
+        There can be no lock, or what the block did failed.
+    """
     try:
         with exclusive(store.path):
             yield

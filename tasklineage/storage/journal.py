@@ -231,6 +231,10 @@ class Journal:
         """
         return self._blocks.read(location)
 
+    def reread(self) -> None:
+        """Records are read from the disk again: somebody has written over some of them."""
+        self._blocks.close()
+
     def head(self, writer: str) -> Head | None:
         """Host, boot, process and beginning of a writer; None if it has left no sound segment."""
         newest = self._open_newest(writer)

@@ -87,6 +87,8 @@ class CallFacts:
     answered_by: bytes | None = None
     type: str = ""
     """Of its result."""
+    ended: float = 0.0
+    """As its newest record says, which counts alone."""
     nbytes: int = 0
 
 
@@ -300,18 +302,20 @@ class _Reader:
     def _call_end(self, writer: str, length: int, record: CallEnd) -> None:
         call = self._call(record.id, record.run, record.task, writer, length)
         call.parent = record.parent
-        if record.output is not None:
-            call.type = record.output[1]
+        if record.ended > call.ended:
+            call.ended, call.needs = record.ended, ()
+        if record.ended == call.ended:
+            call.type = "" if record.output is None else record.output[1]
+            call.needs += tuple(_needs(record))
         if record.edges:
             call.producers += tuple(edge[1] for edge in record.edges)
-        call.needs += tuple(_needs(record))
         if self._values:
             self._note_values(record)
 
     def _note_values(self, record: CallEnd) -> None:
         for ref in refs_of(record):
             if ref.digest in self._values:
-                self._graph.holders.setdefault(ref.digest, set()).update(_ids((ref,)))
+                self._graph.holders.setdefault(ref.digest, set()).update(ids_of((ref,)))
         given = () if record.output is None else (record.output[0],)
         for digest in (*given, *(part[1] for part in record.parts)):
             if digest in self._values:
@@ -329,9 +333,9 @@ def needs_of(record: Any) -> Iterator[bytes]:
     if isinstance(record, CallEnd):
         yield from (oid for oid, _ in _needs(record))
     elif isinstance(record, RunBegin):
-        yield from _ids(as_ref(ref) for _, ref in record.params)
+        yield from ids_of(as_ref(ref) for _, ref in record.params)
     elif isinstance(record, RunEnvironment):
-        yield from _ids(map(as_ref, filter(None, (record.environment, record.diff))))
+        yield from ids_of(map(as_ref, filter(None, (record.environment, record.diff))))
 
 
 def refs_of(record: CallEnd) -> Iterator[Ref]:
@@ -357,13 +361,13 @@ def _contents_of(record: CallEnd) -> Iterator[bytes]:
 
 def _needs(record: CallEnd) -> Iterator[tuple[bytes, str]]:
     for ref in refs_of(record):
-        for oid in _ids((ref,)):
+        for oid in ids_of((ref,)):
             yield oid, ref.type
     for oid in _contents_of(record):
         yield oid, "tasklineage.File"
 
 
-def _ids(refs: Iterable[Ref]) -> tuple[bytes, ...]:
+def ids_of(refs: Iterable[Ref]) -> tuple[bytes, ...]:
     """Ids of the objects that these name."""
     found: list[bytes] = []
     for ref in refs:

@@ -354,15 +354,25 @@ class LeftOut(NamedTuple):
     id: bytes
 
 
+class Purged(NamedTuple):
+    """Values were erased: what was recorded of them before this moment is stored no more."""
+
+    digests: tuple[bytes, ...]
+    at: float
+    user: str = ""
+    reason: str = ""
+
+
 Record = (
     RunBegin | RunEnd | RunTags | CallBegin | CallEnd | Hit | Code | Versions | Forget
-    | RunEnvironment | Accept | Verified | Removed | LeftOut
+    | RunEnvironment | Accept | Verified | Removed | Purged | LeftOut
 )  # fmt: skip
 R = TypeVar("R")
 
 KINDS: dict[int, type[Any]] = {
     1: RunBegin, 2: RunEnd, 3: RunTags, 4: CallBegin, 5: CallEnd, 6: Hit, 7: Code, 8: Versions,
-    9: Forget, 10: RunEnvironment, 11: Accept, 12: Verified, 13: Removed, 16: LeftOut,
+    9: Forget, 10: RunEnvironment, 11: Accept, 12: Verified, 13: Removed, 14: Purged,
+    16: LeftOut,
 }  # fmt: skip
 KIND_OF: dict[type[Any], int] = {record: kind for kind, record in KINDS.items()}
 

@@ -37,7 +37,7 @@ from tasklineage.key.pins import State
 from tasklineage.storage import ending, forks
 from tasklineage.storage import format as layout
 from tasklineage.storage.catalog import Catalog
-from tasklineage.storage.epochs import SWEEPS, Counters
+from tasklineage.storage.epochs import PURGES, SWEEPS, Counters, Purges
 from tasklineage.storage.flight import Flight
 from tasklineage.storage.frames import Location
 from tasklineage.storage.journal import Journal
@@ -63,10 +63,10 @@ DURABILITIES = ("process", "power")
 SAVED_FROM = 1 << 20
 """Bytes of the journal beyond the catalog from which on it is brought up to date at the end."""
 _KEPT_OPEN = 8
-_UNMAPPED = (-2, 0)
-"""In the place of the counters, until something is appended."""
 _SIGNATURES = "signatures"
 """The file of `signing`, which is imported where there is a key."""
+_UNMAPPED = (-2, -2)
+"""In the place of the counters, until somebody looks at them."""
 _INDEXED = frozenset({CallEnd, Forget, Code, Versions, Accept})
 
 Members = tuple[tuple[str, bytes], ...]
@@ -106,6 +106,7 @@ class Store:
         self.journal = journal = Journal(
             path, read_only=read_only, durability=durability, signer=signer
         )
+        self._purges = Purges(self._counters, journal.reread)
         self.flight = Flight(path, lambda: journal.writer, read_only)
         own = _index_folder(path, signer, is_ours=allow_pickle or remote is not None)
         indexes = own or path / "none"
@@ -126,6 +127,7 @@ class Store:
         }
         if remote is None:
             self.objects = Objects(path, **options)
+            self.catalog.refresh_by(self._purges.heed)
         else:
             self._attach(remote, options)
         self._watch: Watch | None = None
@@ -224,6 +226,8 @@ class Store:
         `code` is the code version that is in the key. The record is read and verified; one that is
         damaged does not answer, and neither does what only an index says.
         """
+        if self._view[PURGES] != self._purges.seen:
+            self.heed_purges()
         if code not in self._loaded:
             self._tail.open()
             self._tail.memos.prepare(code, (key,))
@@ -544,6 +548,10 @@ class Store:
         self.objects = objects = remote.objects(**options)
         self.catalog.refresh_by(remote.pull)
         remote.attach(self, objects)
+
+    def heed_purges(self) -> None:
+        """What was erased since the last look is in no cache of this process any more."""
+        self._view = self._purges.heed()
 
     def _look_again(self, records: Iterable[Record]) -> None:
         """Return if what these records name, which were just appended, is there and stays."""

@@ -116,6 +116,13 @@ class Upkeep:
                 return False
             return True
 
+    def discard(self) -> None:
+        """The file is gone."""
+        with self.mutex:
+            self._let_go()
+            self._drop_memory()
+            self._file.remove()
+
     def close(self) -> None:
         """Nothing is open. The next question opens what it needs."""
         with self.mutex:

@@ -19,7 +19,7 @@ import pytest
 
 import tasklineage as tl
 from tasklineage import task
-from tasklineage.storage import gc, sweeps
+from tasklineage.storage import fsck, gc, sweeps
 from tasklineage.storage.epochs import SWEEPS
 from tasklineage.storage.gc import Rules
 from tasklineage.storage.records import CallEnd, Hit, RunBegin, RunEnvironment
@@ -105,6 +105,8 @@ def check_everything(store: Store) -> None:
         run.params.values()
         assert run.environment.python
     reader.close()
+    report = fsck.check(store.path, read_data=1)
+    assert report.is_healthy, report.damage
 
 
 @pytest.mark.parametrize("made", [blob, pair, told])

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "LIMIT",
+    "PURGED",
     "WITH_CHILDREN",
     "Codec",
     "Encoded",
@@ -43,6 +44,8 @@ __all__ = [
 
 WITH_CHILDREN = ("tree", "dir")
 """Codecs whose values need objects that their own object names."""
+PURGED = "purged"
+"""In the place of a codec where a value was erased."""
 LIMIT = 16 * 1024
 """Bytes up to which an encoded value stays inside its `Ref`."""
 
@@ -316,8 +319,8 @@ def _decode(
     """What `decode` does for all but inline plain values, and `decode_for`, which has a key."""
     if ref.codec == _TREE:
         return _decode_tree(ref, open_object, allow_pickle, note_part, key)
-    if not ref.is_stored:
-        raise MissingObject(f"a {ref.type} was described, not stored: {ref.preview}")
+    if not ref.is_stored or ref.codec == PURGED:
+        raise MissingObject(f"a {ref.type} was described, not stored: {ref.preview.strip()}")
     from tasklineage.storage.codecs import registry
 
     codec = registry.codec_named(ref.codec)

@@ -65,10 +65,14 @@ def check_pointer(pointer: Pointer, findings: Findings, *, is_recorded: bool) ->
 
 
 def still_needed(root: Path, needs: Needs) -> Needs:
-    """Those of the objects that are needed by more than runs that were taken out."""
+    """Those of the objects that are needed by more than runs that were taken out.
+
+    Of several records of one call the newest counts: a call whose result was swept when it was just
+    recorded has written a second one.
+    """
     roots = list(_roots(root))
     graph = read_graph(root, {one.id for one in roots if one.kind == ARTIFACT})
-    if len(graph.kept()) == len(graph.runs):
+    if len(graph.kept()) == len(graph.runs) and not was_swept(root):
         return needs
     by_runs = graph.reached((run.id for run in graph.kept()), (), ())
     kept = by_runs.objects | reached_by(graph, roots).objects

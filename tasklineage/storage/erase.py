@@ -1,0 +1,301 @@
+"""Erasing a value: its bytes are gone, and every process acts so at once.
+
+A value stands in objects, and small ones inside the records of the calls that gave or took it, with
+a preview. `erase` writes a tombstone (the record `Purged`), deletes the objects, and writes over
+what stands in records, in place: a record keeps its length and its place, its checksum is made
+anew, where the value stood there are spaces, and a call that gave it is no memo any more. A copy of
+the new record is appended before, and all that is to be done is written down (`gc/purging`), so
+that a kill in the midst of the writing loses nothing, and the next one who collects or purges goes
+on. Then the counter of purges goes up, and every process drops what it has in its caches before it
+looks up the next memo.
+
+What holds the value goes with it, as far as records tell: results of which it is a part. What was
+recorded after the tombstone is another matter: a call that executes again stores its result.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgpack
+
+from tasklineage import config
+from tasklineage.errors import StoreError
+from tasklineage.storage import frames
+from tasklineage.storage.backend import Folder
+from tasklineage.storage.codecs import PURGED
+from tasklineage.storage.epochs import FOLDER, PURGES, Counters
+from tasklineage.storage.frames import Location
+from tasklineage.storage.gc import alone
+from tasklineage.storage.journal import Journal
+from tasklineage.storage.reach import closure, ids_of, needs_of, refs_of
+from tasklineage.storage.records import (
+    KIND_OF,
+    CallEnd,
+    Purged,
+    Ref,
+    RunBegin,
+    RunEnvironment,
+    as_ref,
+    decode,
+)
+from tasklineage.storage.ref_names import version_key
+from tasklineage.storage.refs import encode as encode_version
+from tasklineage.storage.roots import demand_local
+from tasklineage.storage.segment import segment_path
+from tasklineage.storage.usage import object_sizes
+
+if TYPE_CHECKING:
+    from tasklineage.storage.store import Store
+
+PREVIEW = "purged"
+_PENDING = f"{FOLDER}/purging"
+"""What is to be written over and deleted, for whoever comes after a kill."""
+_KINDS = frozenset({KIND_OF[CallEnd], KIND_OF[RunBegin], KIND_OF[RunEnvironment]})
+_ENDED, _MEMO = KIND_OF[CallEnd], CallEnd._fields.index("memo")
+_OUTPUT, _PARTS = CallEnd._fields.index("output"), CallEnd._fields.index("parts")
+_REF, _ARGUMENT, _CONDITION = len(Ref._fields), 4, 4
+_pack = msgpack.Packer(autoreset=True, unicode_errors="surrogatepass").pack
+
+
+class Erasure(NamedTuple):
+    """What erasing a value means."""
+
+    digests: frozenset[bytes]
+    """The value, and the results of which it is a part."""
+    records: list[tuple[Location, int, bytes]]
+    """Where it stands in records; kind and payload of each."""
+    objects: dict[bytes, int]
+    """Objects that hold it, or parts that nothing else needs, and their sizes."""
+    calls: int
+    """Calls that gave it."""
+
+    @property
+    def nbytes(self) -> int:
+        """What the objects take."""
+        return sum(self.objects.values())
+
+
+def erasure(store: Store, digest: bytes) -> Erasure:
+    """What erasing the value would delete. Changes nothing.
+
+    Raises
+    ------
+    ConfigError
+        The store is remote.
+    StoreError
+        Something could not be read.
+    """
+    demand_local(store, "purging")
+    digests = _with_holders(store, digest)
+    records: list[tuple[Location, int, bytes]] = []
+    own: set[bytes] = set()
+    parts: set[bytes] = set()
+    needed: set[bytes] = set()
+    calls: set[bytes] = set()
+    for location, kind, payload in _frames(store):
+        record = decode(kind, payload)
+        if not any(one in payload for one in digests):
+            needed.update(needs_of(record))
+            continue
+        for ref in _refs_in(record):
+            if ref.digest not in digests:
+                needed.update(ids_of((ref,)))
+                continue
+            parts.update(ids_of((ref,)))
+            own.update(() if ref.oid is None else (ref.oid,))
+        if isinstance(record, CallEnd) and record.output and record.output[0] in digests:
+            calls.add(record.id)
+        if _redacted(kind, payload, digests) != payload:
+            records.append((location, kind, payload))
+    sizes = dict(object_sizes(store))
+    gone = own | (closure(parts, store.objects) - closure(needed, store.objects))
+    return Erasure(digests, records, {oid: sizes[oid] for oid in gone & sizes.keys()}, len(calls))
+
+
+def erase(store: Store, planned: Erasure, reason: str = "") -> None:
+    """Nothing of the value is stored any more, and nobody serves it.
+
+    Raises
+    ------
+    StoreReadOnly, StoreBusy, StoreError
+        It could not be done, or not all of it: the next attempt goes on.
+    """
+    digests = planned.digests
+    writes = [
+        (*location, kind, _redacted(kind, payload, digests))
+        for location, kind, payload in planned.records
+    ]
+    with alone(store):
+        finish(store)
+        store.append(Purged(tuple(sorted(digests)), time.time(), config.user(), reason))
+        store.journal.append_encoded([(kind, payload) for *_, kind, payload in writes])
+        todo = (tuple(digests), tuple(writes), tuple(planned.objects))
+        Folder(store.path).write(_PENDING, _pack(todo))
+        finish(store)
+
+
+def finish(store: Store) -> None:
+    """What somebody, perhaps killed meanwhile, has begun to erase is erased. `alone` is held.
+
+    Raises
+    ------
+    OSError
+        Something could not be written over or deleted.
+    """
+    pending = store.path / _PENDING
+    if not pending.exists():
+        return
+    digests, writes, oids = msgpack.unpackb(pending.read_bytes(), use_list=False)
+    for *location, kind, payload in writes:
+        _write_over(store, Location(*location), kind, payload)
+    for oid in oids:
+        _delete(store, oid)
+    _redact_refs(store, frozenset(digests))
+    counters = Counters(store.path, read_only=False)
+    counters.set(PURGES, counters.now()[PURGES] + 1)
+    store.catalog.discard()  # it lists memos that are none any more
+    pending.unlink()
+    store.heed_purges()
+
+
+def _frames(store: Store) -> Iterator[tuple[Location, int, bytes]]:
+    """The records of the whole journal that may name values."""
+    journal = Journal(store.path, read_only=True)
+    try:
+        for writer, seq, found, _ in journal.cursor().batches(_KINDS):
+            for offset, length, kind, payload in found:
+                yield Location(writer, seq, offset, length), kind, payload
+    finally:
+        journal.close()
+
+
+def _with_holders(store: Store, digest: bytes) -> frozenset[bytes]:
+    """The value, and every result of which it is a part, or a part of a part."""
+    held: dict[bytes, set[bytes]] = {}
+    for _, kind, payload in _frames(store):
+        if kind == _ENDED:
+            record: CallEnd = decode(kind, payload)
+            if record.output is not None:
+                for part in record.parts:
+                    held.setdefault(part[1], set()).add(record.output[0])
+    found, pending = {digest}, [digest]
+    while pending:
+        new = held.get(pending.pop(), set()) - found
+        found |= new
+        pending += new
+    return frozenset(found)
+
+
+def _refs_in(record: Any) -> Iterator[Ref]:
+    if isinstance(record, CallEnd):
+        yield from refs_of(record)
+    elif isinstance(record, RunBegin):
+        yield from (as_ref(ref) for _, ref in record.params)
+    elif isinstance(record, RunEnvironment):
+        yield from map(as_ref, filter(None, (record.environment, record.diff)))
+
+
+def _redacted(kind: int, payload: bytes, digests: Collection[bytes]) -> bytes:
+    """The payload without the values, of the same length; itself, if they are not in it."""
+    fields = msgpack.unpackb(
+        payload, use_list=False, strict_map_key=False, unicode_errors="surrogatepass"
+    )
+    bare = list(_bare(fields, digests))
+    if kind == _ENDED and bare[_OUTPUT] is not None and bare[_OUTPUT][0] in digests:
+        bare[_MEMO] = False
+    if tuple(bare) == fields:
+        return payload
+    return _filled(bare, len(payload), digests) or payload
+
+
+def _bare(item: Any, digests: Collection[bytes]) -> Any:
+    """The same with every `Ref` to one of the values emptied, as of one that was not stored."""
+    if type(item) is not tuple:
+        return item
+    if _is_ref_to(item, digests):
+        return (*item[:4], None, None, "")
+    if len(item) == _CONDITION and item[0] in ("file", "dir") and item[2] in digests:
+        return (*item[:3], b"")
+    found = tuple(_bare(one, digests) for one in item)
+    if len(item) == _ARGUMENT and type(item[3]) is dict and _is_ref_to(item[1], digests):
+        return (*found[:3], None)
+    return found
+
+
+def _is_ref_to(item: Any, digests: Collection[bytes]) -> bool:
+    return (
+        type(item) is tuple and len(item) == _REF and type(item[0]) is bytes and item[0] in digests
+    )
+
+
+def _filled(bare: list[Any], length: int, digests: Collection[bytes]) -> bytes | None:
+    """The fields packed to that length: the first empty preview takes up what is missing."""
+    missing = length - len(_pack(bare))
+    for spaces in range(3):  # a text of 32 bytes takes two more than one of 31
+        for size in range(max(missing - 8, 0), missing + 1):
+            text = PREVIEW.ljust(size)[:size]
+            packed: bytes = _pack(_with_text(bare, digests, [(text, " " * spaces)]))
+            if len(packed) == length:
+                return packed
+    return None
+
+
+def _with_text(item: Any, digests: Collection[bytes], texts: list[tuple[str, str]]) -> Any:
+    """The same with a preview, and something behind the type, in the first `Ref` to a value."""
+    if _is_ref_to(item, digests):
+        if not texts:
+            return item
+        preview, more = texts.pop()
+        return (item[0], item[1] + more, *item[2:6], preview)
+    if type(item) in (tuple, list):
+        return tuple(_with_text(one, digests, texts) for one in item)
+    return item
+
+
+def _write_over(store: Store, location: Location, kind: int, payload: bytes) -> None:
+    """The record at that place is this one now; the old one had the same length."""
+    writer, seq, offset, length = location
+    place = frames.place(writer, seq)
+    frame = frames.encode(kind, payload, place, offset)
+    if len(frame) < length and store.signer is not None:
+        signer = store.signer.segment(writer, seq)
+        frame = frames.encode_signed(kind, payload, place, offset, signer)
+    if len(frame) != length:
+        raise StoreError(
+            f"the record at {offset} of {writer}/{seq:08d} in the journal cannot be written over: "
+            "it is signed, and can only be purged with the signing key"
+        )
+    path = segment_path(store.journal.folder, writer, seq)
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return
+    try:
+        done = 0
+        while done < len(frame):
+            done += os.pwrite(descriptor, frame[done:], offset + done)
+    finally:
+        os.close(descriptor)
+
+
+def _delete(store: Store, oid: bytes) -> None:
+    """The object, and what was once found damaged in its place, are gone."""
+    name = oid.hex()
+    for path in (Path(store.objects.path(oid)), *(store.path / "quarantine").glob(f"{name}-*")):
+        path.unlink(missing_ok=True)
+
+
+def _redact_refs(store: Store, digests: Collection[bytes]) -> None:
+    """Versions of refs name the value and say no more of it."""
+    for name in store.refs.names():
+        for version in store.refs.history(name):
+            if version.value is not None and version.target in digests:
+                ref = version.ref
+                bare = Ref(ref.digest, ref.type, PURGED, 0, b"", None, PREVIEW)
+                data = encode_version(version._replace(value=bare), store.signer)
+                Folder(store.path).write(version_key(name, version.number), data)
