@@ -17,7 +17,7 @@ import errno
 import os
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
@@ -221,19 +221,6 @@ def open_backend(
     ConfigError
         There is no such kind of URL, or its package is not installed.
     """
-    backend = unwrapped_backend(url, storage_options, durable=durable)
-    for wrap in wrappers:
-        backend = wrap(backend)
-    return backend
-
-
-def unwrapped_backend(
-    url: str | os.PathLike[str],
-    storage_options: Mapping[str, Any] | None = None,
-    *,
-    durable: bool = False,
-) -> Backend:
-    """As `open_backend`, without what `wrappers` put around it."""
     text = os.fspath(url)
     scheme, mark, rest = text.partition("://")
     if not mark:
@@ -247,10 +234,6 @@ def unwrapped_backend(
     from tasklineage.storage.urls import Fsspec
 
     return Fsspec(text, storage_options)
-
-
-wrappers: list[Callable[[Backend], Backend]] = []
-"""What is put around every backend that is opened: by tests of what a failing one leads to."""
 
 
 def is_key(key: str) -> bool:

@@ -11,6 +11,7 @@ import os
 import random
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import reduce
 from typing import TypeVar
 
 from tasklineage.errors import StoreError, StoreUnavailable
@@ -47,6 +48,10 @@ def patiently(
             pauses.take(error)
 
 
+wrappers: list[Callable[[Backend], Backend]] = []
+"""What is put around every backend of this process: by tests of what a failing one leads to."""
+
+
 class Pauses:
     """The pauses between attempts at one thing."""
 
@@ -79,11 +84,16 @@ class Patient(Backend):
     def __init__(
         self, inner: Backend, patience: float = PATIENCE, unreached: float | None = None
     ) -> None:
-        self.inner = inner
+        self._inner = inner
         self.url = inner.url
         self.can_create = inner.can_create
         self.patience = patience
         self.unreached = unreached
+
+    @property
+    def inner(self) -> Backend:
+        """The backend that fails, with what `wrappers` put around it now."""
+        return reduce(lambda backend, wrap: wrap(backend), wrappers, self._inner)
 
     def read(self, key: str, start: int = 0, end: int | None = None) -> bytes:
         return self._patiently(lambda: self.inner.read(key, start, end), "read", key)

@@ -6,7 +6,8 @@ import os
 from pathlib import Path
 
 from tasklineage.errors import ConfigError
-from tasklineage.storage.backend import Backend, Folder, unwrapped_backend, wrappers
+from tasklineage.storage.backend import Backend, Folder, open_backend
+from tasklineage.storage.patience import wrappers
 from tasklineage.storage.store import Store
 from tasklineage.testing.disk import VARIANTS, Disk
 from tasklineage.testing.faults import Fault, Happened, Plan
@@ -58,7 +59,7 @@ class FaultStore(os.PathLike[str]):
         self._faulty: Faulty | None = None
         self.backend: Backend | None = None
         """A `Backend` that was given, with these faults. It needs no block."""
-        given = store if isinstance(store, Backend) else unwrapped_backend(_url(store))
+        given = store if isinstance(store, Backend) else open_backend(_url(store))
         self.url = given.url
         if given is store:
             self.backend = FaultyBackend(given, self._plan)

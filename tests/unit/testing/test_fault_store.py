@@ -310,14 +310,16 @@ def test_patience_outlives_half_of_all_requests_failing(
     assert len(store.happened) > 100
 
 
-def test_backends_that_are_opened_in_the_block_have_the_faults(root: Path) -> None:
+def test_every_backend_at_the_url_has_the_faults_in_the_block(root: Path) -> None:
     url = f"memory://{uuid4().hex}/store"
+    before, other = (Patient(open_backend(one), 0) for one in (url, url + "2"))
     with FaultStore(url, Fault.error(503)) as faults:
-        with pytest.raises(StoreUnavailable):
-            open_backend(url).write("a", b"1")
-        open_backend(url + "2").write("a", b"1")
+        for one in (before, Patient(open_backend(url), 0)):
+            with pytest.raises(StoreUnavailable):
+                one.write("a", b"1")
+        other.write("a", b"1")
         assert os.fspath(faults) == url
-    open_backend(url).write("a", b"1")
+    before.write("a", b"1")
 
 
 def test_concurrent_operations_are_counted_once_each(backend: Backend) -> None:
