@@ -51,6 +51,11 @@ def environment() -> dict[bytes, bytes]:
     return dict(_variables or os.environb)
 
 
+def visible_devices() -> str | None:
+    """`CUDA_VISIBLE_DEVICES` as the environment has it now."""
+    return os.environ.get("CUDA_VISIBLE_DEVICES")
+
+
 def is_disabled() -> bool:
     """Whether `TASKLINEAGE_DISABLE` asks for tasks to be the bare functions."""
     return _variables.get(b"TASKLINEAGE_DISABLE", b"0") not in (b"", b"0")

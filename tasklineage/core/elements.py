@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tasklineage import config
@@ -86,11 +89,15 @@ class Elements:
         source: Source,
         shared: dict[str, Any],
         parent: Frame,
-        elsewhere: Executor | None = None,
+        executor: Executor,
     ) -> None:
         self.task = task
-        self._elsewhere = elsewhere
+        self._elsewhere = None if executor.shares_memory else executor
         """Who runs the bodies, if that is not this process."""
+        asked = task.settings.resources
+        self._reserve: Callable[[], AbstractContextManager[object]] = (
+            partial(executor.offer.reserve, asked) if asked else nullcontext
+        )
         self._source = source
         self._shared = shared
         self._parent = parent
@@ -154,7 +161,8 @@ class Elements:
     def execute(self, call: Call) -> Outcome[Any]:
         """What came of a call that no memo answered when it was pulled."""
         began = time.time()
-        outcome = engine.outcome(call, self._elsewhere)
+        with self._reserve():
+            outcome = engine.outcome(call, self._elsewhere)
         if not call.is_checked:
             self._keys.append(call.key)
         return self.outcome_of(call, outcome, began, time.time())

@@ -92,7 +92,7 @@ class Fanout(Deferred, Sequence[R], Generic[R]):
         self._bar = progress(task.name, source.total) if parent.id is None else None
         self._arrivals = Arrivals(self._show)
         self._pumps = Pumps(
-            Elements(task, source, shared, parent, None if executor.shares_memory else executor),
+            Elements(task, source, shared, parent, executor),
             source, parent, executor.driver, limit,
             stops_at_failure=on_error == "raise", arrivals=self._arrivals,
         )  # fmt: skip

@@ -184,12 +184,16 @@ class Future(Deferred, Generic[R]):
         """Submit the call once the Futures among its arguments are over."""
         context = copy_context()
         elsewhere = None if executor.shares_memory else executor
+        asked = self._task.settings.resources
+
+        def performed() -> Outcome[R]:
+            with executor.offer.reserve(asked) if asked else contextlib.nullcontext():
+                return engine.perform(
+                    self._task, args, kwargs, self._parent, position, self._note_key, elsewhere
+                )
 
         def perform() -> Outcome[R]:
-            return context.run(
-                engine.perform, self._task, args, kwargs, self._parent, position, self._note_key,
-                elsewhere,
-            )  # fmt: skip
+            return context.run(performed)
 
         def submit_now() -> None:
             with self._lock:
@@ -285,8 +289,15 @@ def executor_for(task: Task[Any, Any], chosen: Executor | None, parent: Frame) -
     """Where a call of the task runs: where it was chosen to, else where the run's calls do.
 
     One that cannot stop a call does not do for a task with a time limit.
+
+    Raises
+    ------
+    UnsatisfiableResources
+        Nobody there has what the task asks for.
     """
     executor = chosen or parent.run.executor
+    if task.settings.resources:
+        executor.offer.check(task.name, task.settings.resources)
     if task.settings.timeout is None or executor.can_kill:
         return executor
     from tasklineage.executors.choose import killing_executor

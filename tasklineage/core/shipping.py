@@ -29,6 +29,7 @@ from tasklineage.core.run import RunState
 from tasklineage.core.task import Options, Task
 from tasklineage.errors import TaskTimeout, WorkerLost
 from tasklineage.executors import parcels
+from tasklineage.executors.resources import held
 from tasklineage.executors.serving import unpacked_error
 from tasklineage.key.pins import live
 from tasklineage.storage.records import (
@@ -192,7 +193,7 @@ class _Elsewhere(Body):
         while True:
             reply = executor.perform(
                 _shipment(self).perform, self._hear,
-                resources=settings.resources, timeout=settings.timeout,
+                devices=held().devices, timeout=settings.timeout,
             )  # fmt: skip
             if not reply.is_refused:
                 return reply
@@ -263,10 +264,13 @@ class _Packed:
 
 
 def _context(run: RunState) -> bytes:
+    environment, devices = config.environment(), held().devices
+    if devices:
+        environment[b"CUDA_VISIBLE_DEVICES"] = ",".join(devices).encode()
     share = 0.0 if run.verification is None else run.verification.share
     context = Context(
         run.store, config.settings()._replace(store=None, executor=None), run.id, run.name,
-        run.refresh, run.refresh_since, run.store_args, share, config.environment(),
+        run.refresh, run.refresh_since, run.store_args, share, environment,
         working_folder(), tuple(sys.path),
     )  # fmt: skip
     known = _Packed.context

@@ -89,7 +89,7 @@ class Task(TaskLike, Generic[P, R]):
         self._annotated: Mapping[str, Callable[[Any], Any]] | None = None
         self.name = options.name or _name_of(function)
         self.is_async = _is_async(function)
-        self.is_elsewhere = options.executor is not None or options.timeout is not None
+        self.is_elsewhere = bool(options.executor or options.timeout or options.resources)
         """Whether a direct call runs on an executor, too."""
         self._check_parameters()
         memos.register(self)
@@ -391,6 +391,10 @@ def task(function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
     timeout
         Seconds that an attempt may take: the process that runs it is then killed, and `TaskTimeout`
         raised. Where the executor cannot do that, the call runs in a process all the same.
+    resources
+        What a call holds while it executes: `{"GPU": 1, "cpu": 2, "memory": "8GB"}`, or a name
+        that its executor declares. It waits until that is free; what nobody has is an
+        `UnsatisfiableResources` when it is submitted.
     executor
         Where this task always runs: an executor or its name. By default a direct call runs in the
         caller's thread.
@@ -462,10 +466,6 @@ def _checked(
     store_args: bool | None = None,
 ) -> Options:
     """The options as the engine wants them."""
-    if resources:
-        raise ConfigError(
-            "resources= needs an executor that can honour it, which comes with a later version"
-        )
     limit: Any = timeout
     if timeout is not None and not (isinstance(limit, int | float) and limit > 0):
         raise ConfigError(f"timeout= is a number of seconds above 0, not {timeout!r}")
@@ -489,6 +489,7 @@ def _checked(
         executor=None if executor is None else _executor(executor),
         store_args=store_args,
         timeout=None if timeout is None else float(timeout),
+        resources=_resources(resources),
     )
 
 
@@ -501,6 +502,14 @@ def _annotated_keys(function: Callable[..., Any]) -> Mapping[str, Callable[[Any]
     from tasklineage.core.keyed import key_functions
 
     return key_functions(function)
+
+
+def _resources(resources: Mapping[str, Any] | None) -> Mapping[str, float]:
+    if not resources and resources in (None, {}):
+        return {}
+    from tasklineage.executors.resources import amounts  # for those who ask
+
+    return amounts(resources or {})
 
 
 def _strings(value: str | Iterable[str], option: str) -> tuple[str, ...]:

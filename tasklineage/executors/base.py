@@ -32,9 +32,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextvars import Context
 from types import TracebackType
-from typing import Any, ClassVar, Generic, Literal, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Self, TypeVar, cast
 
 from tasklineage.errors import ConfigError
+
+if TYPE_CHECKING:
+    from tasklineage.executors.resources import Offer
 
 T = TypeVar("T")
 
@@ -245,6 +248,13 @@ class Executor(ABC):
     """How many works run at once."""
 
     @property
+    def offer(self) -> Offer:
+        """What works may ask for beside a slot, and what of it is free."""
+        from tasklineage.executors.resources import machine_offer  # for those who ask
+
+        return machine_offer()
+
+    @property
     def driver(self) -> Executor:
         """Whose workers, in this process, prepare works and wait for them."""
         return self
@@ -254,13 +264,14 @@ class Executor(ABC):
         call: Callable[[Callable[[Any], None]], T],
         hear: Callable[[Any], bool] = bool,
         *,
-        resources: Mapping[str, object] | None = None,
+        devices: Sequence[str] = (),
         timeout: float | None = None,
     ) -> T:
         """What `call(tell)` returns where works run, waited for by a worker of `driver`.
 
-        What it tells meanwhile is given to `hear` at once; where that answers True, the time of
-        its limit begins, or begins again.
+        Where works have processes of their own, that one sees these GPUs from its beginning, and no
+        others. What it tells meanwhile is given to `hear` at once; where that answers True, the
+        time of its limit begins, or begins again.
 
         Raises
         ------
@@ -269,10 +280,10 @@ class Executor(ABC):
         WorkerLost
             Who ran it died.
         ConfigError
-            The executor cannot honour `resources` or `timeout`, or has been shut down.
+            The executor cannot honour `timeout`, or has been shut down.
         """
-        if resources or timeout is not None:
-            self._refuse(resources, timeout)
+        if timeout is not None:
+            self._refuse(timeout)
         return call(lambda told: None)
 
     @abstractmethod
@@ -287,8 +298,10 @@ class Executor(ABC):
 
         Raises
         ------
+        UnsatisfiableResources
+            Nobody here has what is asked for.
         ConfigError
-            It cannot honour `resources` or `timeout`, or has been shut down.
+            It cannot honour `timeout`, or has been shut down.
         """
 
     @abstractmethod
@@ -328,14 +341,29 @@ class Executor(ABC):
     def retake(self, seat: Seat, *, at_once: bool) -> None:
         """The worker on `seat` goes on: with a slot, or without waiting for one if `at_once`."""
 
-    def _refuse(self, resources: Mapping[str, object] | None, timeout: float | None) -> None:
-        """Raise for what only an executor that kills, or that counts resources, can do."""
+    def _refuse(self, timeout: float | None) -> None:
+        """Raise for what only an executor that kills can do."""
         if timeout is not None:
             raise ConfigError(
                 f"the {self.name} executor cannot stop a call: timeout={timeout} needs processes"
             )
-        if resources:
-            raise ConfigError(f"the {self.name} executor does not count resources: {resources!r}")
+
+    def _holding(
+        self, call: Callable[[], T], resources: Mapping[str, object] | None
+    ) -> Callable[[], T]:
+        """The callable with a block around it that holds the resources, if there are any."""
+        if not resources:
+            return call
+        from tasklineage.executors.resources import amounts  # for those who ask
+
+        asked, offer = amounts(resources), self.offer
+        offer.check("a work", asked)
+
+        def held() -> T:
+            with offer.reserve(asked):
+                return call()
+
+        return held
 
 
 class NoThread(RuntimeError):

@@ -42,7 +42,9 @@ Hear = Callable[[Any], bool]
 class Child:
     """One worker process. One thread at a time may use it."""
 
-    def __init__(self, environment: dict[str, str] | None = None) -> None:
+    def __init__(self, devices: str = "") -> None:
+        self.devices = devices
+        """The GPUs that it was begun for; empty: for whatever there is."""
         ours, theirs = socket.socketpair()
         life_read, life_write = os.pipe()
         command = [
@@ -53,7 +55,7 @@ class Child:
             self._process = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
-                env={**os.environ, **(environment or {})},
+                env={**os.environ, "CUDA_VISIBLE_DEVICES": devices} if devices else None,
                 pass_fds=(theirs.fileno(), life_read),
                 process_group=0,
             )

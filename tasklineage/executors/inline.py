@@ -36,8 +36,8 @@ class Inline(Executor):
         resources: Mapping[str, object] | None = None,
         timeout: float | None = None,
     ) -> Work[T]:
-        if resources or timeout is not None:
-            self._refuse(resources, timeout)
+        self._refuse(timeout)
+        call = self._holding(call, resources)
         if self._closed:
             raise ConfigError(f"{self!r} has been shut down: nothing can be submitted to it")
         work = Work(call, copy_context(), self)

@@ -14,7 +14,7 @@ import atexit
 import os
 import weakref
 from _thread import allocate_lock
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import CancelledError
 from typing import Any, ClassVar, TypeVar
 
@@ -22,6 +22,7 @@ from tasklineage.errors import ConfigError, WorkerLost
 from tasklineage.executors.base import Executor, Work, interrupts
 from tasklineage.executors.child import Child, Hear, NotStarted
 from tasklineage.executors.parcels import pack
+from tasklineage.executors.resources import Offer, machine_offer, offer_of
 from tasklineage.executors.threads import Threads, cpus
 
 T = TypeVar("T")
@@ -29,6 +30,10 @@ T = TypeVar("T")
 
 class Processes(Executor):
     """Runs up to `n` works at once, each in a process of its own; by default one for each CPU.
+
+    By default there are as many GPUs as this process sees; `gpus` says how many it shall use, and
+    `resources` what else tasks may ask for, such as `{"license": 2}`. Each work that asks for GPUs
+    sees those that it got in `CUDA_VISIBLE_DEVICES`, and no others.
 
     Works travel as pickles by value: functions of the main module, of a notebook, lambdas and
     closures too. In a worker process, and in its copies that were forked, this is one thread.
@@ -38,13 +43,20 @@ class Processes(Executor):
     can_kill: ClassVar[bool] = True
     shares_memory: ClassVar[bool] = False
 
-    def __init__(self, n: int | None = None) -> None:
+    def __init__(
+        self,
+        n: int | None = None,
+        *,
+        gpus: int | None = None,
+        resources: Mapping[str, Any] | None = None,
+    ) -> None:
         if n is not None and (type(n) is not int or n < 1):
             raise ConfigError(
                 f"Processes({n!r}): the number of processes is a whole number from 1 on"
             )
         self.slots = n or cpus()
         self._driver = Threads(self.slots)
+        self._offer = offer_of(resources, gpus) if resources or gpus is not None else None
         self._reset()
         _Pools.all.add(self)
 
@@ -63,6 +75,10 @@ class Processes(Executor):
         return (executor_from, (f"processes:{self.slots}",))
 
     @property
+    def offer(self) -> Offer:
+        return self._offer or machine_offer()
+
+    @property
     def driver(self) -> Executor:
         return self._driver
 
@@ -73,22 +89,23 @@ class Processes(Executor):
         resources: Mapping[str, object] | None = None,
         timeout: float | None = None,
     ) -> Work[T]:
-        self._check(resources)
-        return self.driver.submit(lambda: self.perform(_Plain(call), timeout=timeout))
+        self._check()
+        perform = self._holding(lambda: self.perform(_Plain(call), timeout=timeout), resources)
+        return self.driver.submit(perform)
 
     def perform(
         self,
         call: Callable[[Callable[[Any], None]], T],
         hear: Hear = bool,
         *,
-        resources: Mapping[str, object] | None = None,
+        devices: Sequence[str] = (),
         timeout: float | None = None,
     ) -> T:
-        self._check(resources)
+        self._check()
         content, fds = pack(call)
         try:
             while True:
-                child = self._taken()
+                child = self._taken(",".join(devices))
                 try:
                     value: T = child.run(content, fds, hear, timeout)
                 except NotStarted:
@@ -134,21 +151,29 @@ class Processes(Executor):
         """At the end of the interpreter."""
         self._end(wait=True)
 
-    def _check(self, resources: Mapping[str, object] | None) -> None:
-        if resources:
-            self._refuse(resources, None)
+    def _check(self) -> None:
         if self._closed:
             raise ConfigError(f"{self!r} has been shut down: nothing can be submitted to it")
 
-    def _taken(self) -> Child:
-        """An idle process that lives, or a new one."""
+    def _taken(self, devices: str) -> Child:
+        """An idle process that lives and has always seen these GPUs, or a new one.
+
+        A process that has begun to use one GPU cannot be given another.
+        """
         while True:
             with self._lock:
-                child = self._idle.pop() if self._idle else None
+                fit = [child for child in self._idle if child.devices == devices]
+                others = len(self._idle) + len(self._busy) - self.slots
+                surplus = [] if fit or others < 0 else self._idle[: others + 1]
+                child = fit[-1] if fit else None
+                self._idle = [one for one in self._idle if one not in (*surplus, child)]
                 if child is not None:
                     self._busy.add(child)
+            for one in surplus:
+                one.end()
+                one.join()
             if child is None:
-                child = Child()
+                child = Child(devices)
                 with self._lock:
                     self._busy.add(child)
                 return child

@@ -107,8 +107,10 @@ class Threads(Executor):
         resources: Mapping[str, object] | None = None,
         timeout: float | None = None,
     ) -> Work[T]:
-        if resources or timeout is not None:
-            self._refuse(resources, timeout)
+        if timeout is not None:
+            self._refuse(timeout)
+        if resources:
+            call = self._holding(call, resources)
         seat = current_seat()
         if self._closed and (seat is None or seat.executor is not self):
             raise ConfigError(f"{self!r} has been shut down: nothing can be submitted to it")

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from tasklineage.errors import ConfigError
+from tasklineage.errors import ConfigError, UnsatisfiableResources
 from tasklineage.executors.base import Executor, Work, wait_for
 
 PATIENCE = 30.0
@@ -313,9 +313,9 @@ class ExecutorTests:
         if not executor.can_kill:
             with pytest.raises(ConfigError, match="cannot stop"):
                 executor.submit(partial(square, 1), timeout=1)
-        if executor.name in ("inline", "threads", "processes"):
-            with pytest.raises(ConfigError, match="resources"):
-                executor.submit(partial(square, 1), resources={"GPU": 1})
+        with pytest.raises(UnsatisfiableResources, match="GPU 99"):
+            executor.submit(partial(square, 1), resources={"GPU": 99})
+        assert executor.submit(partial(square, 3), resources={"cpu": 1}).result(PATIENCE) == 9
 
     def test_it_says_what_it_is(self, executor: Executor) -> None:
         assert executor.name

@@ -472,7 +472,8 @@ def test_bad_options_are_refused_at_decoration() -> None:
         yield 1
 
     for options in (
-        {"timeout": "3"}, {"resources": {"GPU": 1}}, {"executor": "dask"}, {"ttl": -1},
+        {"timeout": "3"}, {"resources": {"GPU": 0.5}}, {"resources": {"memory": "much"}},
+        {"resources": "GPU"}, {"executor": "dask"}, {"ttl": -1},
         {"ignore": "y"}, {"key": {"y": str}}, {"retries": -1}, {"track": "numpy"},
         {"catch": "ValueError"}, {"version": 3},
     ):  # fmt: skip
