@@ -140,7 +140,7 @@ def _say(done: Transfer, json: bool) -> None:
     if done.removed:
         message(f"taken out there, and they stay so: {', '.join(done.removed)}")
     if done.unknown:
-        message(f"{done.unknown:,} records of a newer tasklineage were left out: upgrade this one")
+        message(f"{done.unknown:,} records were left out that this tasklineage does not understand")
 
 
 @contextlib.contextmanager

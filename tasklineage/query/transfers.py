@@ -30,7 +30,7 @@ from tasklineage.storage import bundle, ref_moves
 from tasklineage.storage.codecs import named_ids
 from tasklineage.storage.records import RUNNING, LeftOut
 from tasklineage.storage.ref_moves import Moves
-from tasklineage.storage.refs import ARTIFACT, Version
+from tasklineage.storage.refs import ARTIFACT, CALL, RUN, Version
 from tasklineage.storage.store import Store, open_store
 from tasklineage.storage.transfer import (
     AllBut,
@@ -87,7 +87,8 @@ class Transfer(NamedTuple):
     removed: tuple[str, ...] = ()
     """Runs that were taken out there: they stay so."""
     unknown: int = 0
-    """Records that this version does not understand: they were left out."""
+    """Records that this version does not understand, or that nobody writes so: they were left
+    out."""
     dry_run: bool = False
 
     def __str__(self) -> str:
@@ -247,7 +248,7 @@ def import_bundle(
     """
     target = _destination(store, dry_run)
     with bundle.opened(Path(path)) as opened:
-        source = Source(opened.store.journal, opened.objects)
+        source = Source(opened.store.journal, opened.objects, is_strange=True)
         return _carried(_Order(opened.store, source, str(path), things, dry_run, tell), target)
 
 
@@ -423,7 +424,7 @@ def _chosen(source: Store, things: Iterable[Any], gone: frozenset[bytes]) -> Clo
 
 def _refs(source: Store, chosen: Closure) -> list[Version]:
     """The refs to what was chosen, and to what the calls among it gave."""
-    found = [version for version in source.refs.all() if version.is_there]
+    found = [version for version in source.refs.all() if _leads_to_something(source, version)]
     asked = chosen.asked
     if asked is None:
         return found
@@ -433,6 +434,15 @@ def _refs(source: Store, chosen: Closure) -> list[Version]:
         if one.target in asked
         or (one.kind == ARTIFACT and not asked.isdisjoint(_makers(source, one.target)))
     ]
+
+
+def _leads_to_something(source: Store, version: Version) -> bool:
+    """Whether what a ref points to is there."""
+    if version.kind == RUN:
+        return bool(source.catalog.find_runs(prefix=version.target.hex(), removed=True))
+    if version.kind == CALL:
+        return bool(source.catalog.calls_of([version.target]))
+    return version.kind == ARTIFACT
 
 
 def _makers(source: Store, digest: bytes) -> set[bytes]:

@@ -23,6 +23,7 @@ from xxhash import xxh3_128_digest
 
 from tasklineage.errors import CorruptObject, MissingObject, StoreError
 from tasklineage.storage.epochs import SWEEPS, Counters
+from tasklineage.storage.fsck.facts import malformed
 from tasklineage.storage.journal import Damage, Journal
 from tasklineage.storage.parcel import Parcel, remove_stale
 from tasklineage.storage.reach import needs_of
@@ -78,6 +79,8 @@ class Source(NamedTuple):
 
     journal: Journal
     objects: StoredBytes
+    is_strange: bool = False
+    """Whether it may be a stranger's: each field of each record is looked at then."""
 
 
 class Target(Protocol):
@@ -189,7 +192,8 @@ class Sent(NamedTuple):
     broken: tuple[Damage, ...] = ()
     """Bytes of the source's journal that are no sound record."""
     unknown: int = 0
-    """Records of the source that this version does not understand; they were left out."""
+    """Records of the source that this version does not understand, or that nobody writes so; they
+    were left out."""
 
 
 class IntoStore:
@@ -335,7 +339,7 @@ class _Sending:
         more = ((KIND_OF[type(note)], encode(note)) for note in notes)
         for kind, payload in chain((one for one in found if selection.has(*one)), more):
             try:
-                self.need(_needed(kind, payload))
+                self.need(_needed(kind, payload, is_strange=self._source.is_strange))
             except _MISREAD:
                 self._counts["unknown"] += 1
                 continue
@@ -441,7 +445,7 @@ def _subject(payload: bytes) -> bytes:
     return payload[start + 2 : start + 2 + _ID_LENGTH] if is_id else b""
 
 
-def _needed(kind: int, payload: bytes) -> tuple[bytes, ...]:
+def _needed(kind: int, payload: bytes, *, is_strange: bool) -> tuple[bytes, ...]:
     """Ids of the objects that a record names.
 
     Raises
@@ -451,6 +455,8 @@ def _needed(kind: int, payload: bytes) -> tuple[bytes, ...]:
     """
     if kind not in KINDS:
         raise ValueError(f"unknown kind of record: {kind}")
+    if is_strange and malformed(decode(kind, payload)):
+        raise ValueError("no such record is written here")
     if kind not in _WITH_VALUES:
         return ()
     found = tuple(needs_of(decode(kind, payload)))

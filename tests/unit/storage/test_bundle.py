@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import subprocess
 import tarfile
 from collections.abc import Iterator
@@ -16,7 +17,9 @@ from tasklineage.key.digest import digest
 from tasklineage.query.transfers import export_bundle, import_bundle
 from tasklineage.storage import bundle
 from tasklineage.storage import format as layout
+from tasklineage.storage.fsck import check
 from tasklineage.storage.records import CallEnd, Ref
+from tasklineage.storage.refs import RUN, Target
 from tasklineage.storage.store import Store, open_store
 from tests.unit.storage.history import History
 
@@ -226,3 +229,22 @@ def test_a_damaged_object_leaves_a_sound_bundle_without_it(store: Store, tmp_pat
     with pytest.raises(MissingObject):
         import_bundle(tmp_path / "x.tar", store=tmp_path / "there")
     assert len(open_store(tmp_path / "there").catalog.find_calls()) == 2
+
+
+def test_records_that_nobody_writes_so_are_left_out(store: Store, tmp_path: Path) -> None:
+    known = store.catalog.find_calls()[0]
+    record = store.journal.read(known.location)
+    for change in ({"task": 5}, {"output": ("x",) * 7}, {"arguments": (1, 2)}, {"run": b"short"}):
+        store.append(record._replace(id=os.urandom(16), **change))
+    with open_store(tmp_path / "unchecked") as other:
+        command = ["tar", "-cf", tmp_path / "x.tar", "-C", store.path, "."]
+        subprocess.run(command, check=True)
+        taken = import_bundle(tmp_path / "x.tar", store=other)
+        assert (taken.calls, taken.unknown) == (2, 4)
+    kinds = {found.kind for found in check(tmp_path / "unchecked").damage}
+    assert kinds == {"code-missing"}  # this history has no code
+
+
+def test_a_ref_to_what_is_not_there_is_left_behind(store: Store, tmp_path: Path) -> None:
+    store.refs.move("nowhere", Target(RUN, bytes(16)))
+    assert export_bundle(tmp_path / "x.tar", store=store).refs == ()
