@@ -7,6 +7,7 @@ fails is told, and `patience` tries it again.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import threading
@@ -27,7 +28,7 @@ from tasklineage.storage.backend import (
 from tasklineage.storage.patience import patiently
 from tasklineage.storage.urls import Fsspec
 
-PART = 16 << 20
+PART = 8 << 20
 """Bytes of a part of a large file; one that is no longer goes in one request."""
 PARTS_AT_ONCE = 8
 Spans: TypeAlias = list[tuple[int, int]]
@@ -220,7 +221,7 @@ class S3(Fsspec):
             with self._telling("write", key):
                 self._call("complete_multipart_upload", **known, MultipartUpload={"Parts": parts})
         except BaseException:
-            with self._telling("give up", key):
+            with contextlib.suppress(StoreError), self._telling("give up", key):
                 self._call("abort_multipart_upload", **known)
             raise
 
