@@ -427,9 +427,10 @@ def _compared(found: Why) -> str:
     if previous is None:
         return ""
     verb = "compared with" if found.causes else "answered with the result of"
+    told = f"{verb} call {previous.id} of {time_text(previous.started)}"
     if found.call is not None and found.call.accepted:
-        verb = "answered, as its code was accepted for that of today, with the result of"
-    return f"{verb} call {previous.id} of {time_text(previous.started)}"
+        told += ", whose code was accepted for that of today"
+    return told
 
 
 def _counted(found: Why) -> str:

@@ -112,6 +112,23 @@ def test_memos_of_the_previous_code_answer_once_it_is_accepted(project: Project)
     assert project.executed("train(2)") == (30, ["train"])
 
 
+def test_why_and_plan_tell_of_a_hit_that_stands_by_an_acceptance(project: Project) -> None:
+    project.executed("train(1)")
+    project.edit(*EDIT)
+    program = """
+        plan = tl.plan(train, 1)
+        train(1)
+        call = train.calls(limit=1)[0]
+        told, causes = str(tl.why(call)), tl.why(call).to_dict()["causes"]
+        found = plan.hits, plan.executes, call.hit, bool(call.accepted), told, causes
+    """
+    project.accept()
+    hits, executes, is_hit, is_accepted, told, causes = project.run(program)
+    assert (hits, executes, is_hit, is_accepted, causes) == (1, 0, True, True, [])
+    assert "answered with the result of call" in told
+    assert told.endswith("whose code was accepted for that of today")
+
+
 def test_without_an_acceptance_an_edit_executes(project: Project) -> None:
     project.executed("train(1)")
     project.edit(*EDIT)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -205,3 +206,23 @@ def test_a_plan_shows_itself() -> None:
     assert repr(plan) == "<Plan: 0 would execute, 1 hits, 0 unknown>"
     assert "pipeline" in plan._repr_html_()
     assert plan.to_dict()["calls"][0]["status"] == "hit"
+
+
+def test_asynchronous_tasks_and_the_elements_of_their_maps_are_planned() -> None:
+    @task
+    async def fetch(x: int) -> int:
+        return x + 1
+
+    @task
+    async def gathered(n: int) -> int:
+        return sum(await tl.amap(fetch, range(n)))
+
+    assert tl.plan(gathered, 3).executes == 1
+    assert asyncio.run(gathered(3)) == 6
+    plan = tl.plan(gathered, 3)
+    assert (plan.hits, plan.executes) == (1, 0)
+    assert tl.plan(fetch, 2).hits == 1
+    gathered.forget(3)
+    plan = tl.plan(gathered, 3)
+    assert (plan.executes, plan.hits, plan.unknown) == (1, 3, 0)
+    assert [child.task for child in plan.calls[0].children] == [fetch.name] * 3
