@@ -328,6 +328,8 @@ class _Sending:
         self._counts = Counter[str]()
         self._broken: list[Damage] = []
         self._needed: dict[bytes, None] = {}
+        self._newest: dict[bytes, tuple[float, tuple[bytes, ...]]] = {}
+        """When the newest record of a call says that it ended, and what that one needs."""
         self._outcomes: dict[bytes, str] = {}
 
     def records(
@@ -339,7 +341,7 @@ class _Sending:
         more = ((KIND_OF[type(note)], encode(note)) for note in notes)
         for kind, payload in chain((one for one in found if selection.has(*one)), more):
             try:
-                self.need(_needed(kind, payload, is_strange=self._source.is_strange))
+                self._note(kind, payload)
             except _MISREAD:
                 self._counts["unknown"] += 1
                 continue
@@ -352,6 +354,30 @@ class _Sending:
             if not dry_run:
                 parcel.add(kind, payload)
 
+    def _note(self, kind: int, payload: bytes) -> None:
+        """What the record needs is needed; of several records of one call, what the newest does.
+
+        Raises
+        ------
+        ValueError, TypeError, LookupError, AttributeError
+            It is no record that this version understands.
+        """
+        if kind not in KINDS:
+            raise ValueError(f"unknown kind of record: {kind}")
+        if kind not in _WITH_VALUES and not self._source.is_strange:
+            return
+        record = decode(kind, payload)
+        if self._source.is_strange and malformed(record):
+            raise ValueError("no such record is written here")
+        needs = _needed(record)
+        if not isinstance(record, CallEnd):
+            self.need(needs)
+        elif needs or record.id in self._newest:
+            ended, known = self._newest.get(record.id, (record.ended, ()))
+            if ended <= record.ended:
+                needs = needs if ended < record.ended else (*known, *needs)
+                self._newest[record.id] = record.ended, needs
+
     def need(self, oids: Iterable[bytes]) -> None:
         """These objects are needed, and what they refer to."""
         self._needed.update(dict.fromkeys(oids))
@@ -359,6 +385,8 @@ class _Sending:
     def objects(self, *, dry_run: bool, tell: Callable[[Progress], object]) -> None:
         """Every object that is needed is at the target, or it is known what became of it."""
         step = self._weighed if dry_run else self._copied
+        for _, needs in self._newest.values():
+            self.need(needs)
         level = list(self._needed)
         total = len(level)
         with ThreadPoolExecutor(_THREADS) as threads:
@@ -445,21 +473,15 @@ def _subject(payload: bytes) -> bytes:
     return payload[start + 2 : start + 2 + _ID_LENGTH] if is_id else b""
 
 
-def _needed(kind: int, payload: bytes, *, is_strange: bool) -> tuple[bytes, ...]:
+def _needed(record: Any) -> tuple[bytes, ...]:
     """Ids of the objects that a record names.
 
     Raises
     ------
     ValueError, TypeError, LookupError, AttributeError
-        It is no record that this version understands.
+        It is not such a record as anybody here writes.
     """
-    if kind not in KINDS:
-        raise ValueError(f"unknown kind of record: {kind}")
-    if is_strange and malformed(decode(kind, payload)):
-        raise ValueError("no such record is written here")
-    if kind not in _WITH_VALUES:
-        return ()
-    found = tuple(needs_of(decode(kind, payload)))
+    found = tuple(needs_of(record))
     if any(type(oid) is not bytes or len(oid) != _ID_LENGTH for oid in found):
         raise ValueError("what is to name an object is no id")
     return found

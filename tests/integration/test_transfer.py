@@ -19,6 +19,7 @@ from tasklineage.query.transfers import export_bundle, import_bundle
 from tasklineage.storage.fsck import check
 from tasklineage.storage.gc import Rules, condemn, plan, sweep, take_out
 from tasklineage.storage.parcel import PREFIX, Parcel
+from tasklineage.storage.records import Ref
 from tasklineage.storage.store import Store
 
 Make = Callable[[str], Store]
@@ -528,6 +529,18 @@ def test_what_is_swept_before_the_records_arrive_is_sent_again(
     tl.push(there, one)
     assert sound(there)
     assert tl.calls(lines, store=there)[0].result == text
+
+
+def test_of_two_records_of_a_call_the_newer_says_what_is_needed(source: Store, make: Make) -> None:
+    with tl.run("one"):
+        text = lines(100_000)
+    (row,) = source.catalog.find_calls()
+    record = source.journal.read(row.location)
+    gone = Ref(digest(text), "str", "text", 5, None, bytes(16))  # swept as it was recorded
+    source.append(record._replace(ended=record.ended - 1e-6, output=tuple(gone)))
+    source.append(record._replace(ended=record.ended + 1e-6))
+    tl.push(make("there"))
+    assert tl.calls(lines, store=make("there"))[0].result == text
 
 
 def test_power_makes_what_arrives_durable(source: Store, tmp_path: Path) -> None:
