@@ -36,7 +36,7 @@ def accept(
     The present code is read from the project: its module is imported, or the script loaded without
     its `if __name__ == "__main__"` part. Without TASK the decisions made so far are listed.
     """
-    here = opened(store)
+    here = opened(store, allow_pickle=True)
     if task is None:
         _list(acceptances(here), json)
         return

@@ -14,7 +14,7 @@ import typer
 from tasklineage.cli import output
 from tasklineage.cli.failures import guarded
 from tasklineage.cli.reading import IdArgument, JsonOption, StoreOption, opened
-from tasklineage.errors import ConfigError, NotFound
+from tasklineage.errors import ConfigError, NotFound, UnsafeFormat
 from tasklineage.key.files import File
 from tasklineage.query import find
 from tasklineage.query.artifacts import Artifact
@@ -49,7 +49,8 @@ def dump(
     bytes, text and files as they are, figures as .png or .svg, arrays as .npy, what JSON can say as
     JSON, and anything to a name that ends in .pkl or .pickle.
     """
-    artifact = artifact_of(find.get(id, store=opened(store)))
+    here = opened(store, allow_pickle=file is not None)  # whoever takes the value out wants it
+    artifact = artifact_of(find.get(id, store=here))
     if file is not None:
         form = file.suffix[1:].lower()
         picture = artifact.picture(form) if form in _FORMS else None
@@ -121,7 +122,7 @@ def decoded(artifact: Artifact) -> Any:
         return _OPAQUE
     try:
         return artifact.value
-    except Undecodable:
+    except (Undecodable, UnsafeFormat):
         return _OPAQUE
 
 

@@ -6,12 +6,14 @@ Moments are ISO 8601 in UTC. Nothing is unpickled for any of it.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from tasklineage.errors import TasklineageError
 from tasklineage.query.artifacts import Artifact
 from tasklineage.query.calls import Attempt, Call, CallError
 from tasklineage.query.ids import shortened
@@ -106,7 +108,10 @@ def artifact_json(artifact: Artifact) -> Json:
         "preview": artifact.preview,
     }
     if artifact.type in _SCALARS and artifact.is_inline:
-        found["value"] = artifact.value
+        with contextlib.suppress(TasklineageError):  # it says that it is one
+            value = artifact.value
+            if type(value).__name__ in _SCALARS:
+                found["value"] = value
     return found
 
 

@@ -20,7 +20,7 @@ from tasklineage.query.calls import Call
 from tasklineage.query.cells import artifact_cells, call_cells, run_cells
 from tasklineage.query.render import one_line, time_text
 from tasklineage.query.runs import Run
-from tasklineage.storage.store import Store
+from tasklineage.storage.store import Store, open_store
 
 StoreOption = Annotated[
     str | None, typer.Option("--store", help="URL or path of the store; else the default one")
@@ -142,21 +142,23 @@ def log(
             print(entry.text, end="" if entry.text.endswith("\n") else "\n")
 
 
-def opened(store: str | None) -> Store:
-    """The store that a command reads.
+def opened(store: str | None, *, allow_pickle: bool = False) -> Store:
+    """The store that a command reads. It runs no code that is in it, unless that is allowed.
 
     Raises
     ------
     StoreNotFound
         It is not there: reading makes no store.
     """
-    found = find.existing(store)
-    if found is None:
+    try:
+        return open_store(store, allow_pickle=allow_pickle, create=False)
+    except StoreNotFound:
+        if store is not None:
+            raise
         raise StoreNotFound(
             f"no store at {config.default_store()}: nothing was recorded here yet. "
             "Name another with --store or TASKLINEAGE_STORE."
-        )
-    return found
+        ) from None
 
 
 def _show_run(run: Run, json: bool) -> None:

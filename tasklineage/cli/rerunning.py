@@ -48,7 +48,7 @@ def rerun(
     rest = list(context.args)
     store = store or _taken(rest, "--store", has_value=True)
     record = record or _taken(rest, "--record") is not None
-    found = find.get(call, store=opened(store))
+    found = find.get(call, store=opened(store, allow_pickle=True))
     if not isinstance(found, Call):
         raise ConfigError(f"{call} is not a call: `tasklineage calls` lists calls")
     _use_store(store)

@@ -490,4 +490,4 @@ def _error_of(fields: tuple[str, str, str] | None) -> CallError | None:
 
 
 def _text_of(store: Store, fields: tuple[Any, ...] | None) -> str:
-    return "" if fields is None else str(store.get(Ref(*fields)))
+    return "" if fields is None else store.text(Ref(*fields))

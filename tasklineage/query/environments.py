@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from tasklineage.errors import CorruptObject
 from tasklineage.query.render import (
     html_faint,
     html_folded,
@@ -16,6 +17,13 @@ from tasklineage.storage.records import Ref, RunEnvironment
 
 if TYPE_CHECKING:
     from tasklineage.storage.store import Store
+
+
+_SAID: dict[str, Any] = {
+    "python": "", "implementation": "", "executable": "", "platform": "", "machine": "",
+    "cpus": None,
+}  # fmt: skip
+"""Fields of the text of an environment, and what they are where they are missing."""
 
 
 class Environment(NamedTuple):
@@ -85,21 +93,28 @@ def read_environment(store: Store, record: RunEnvironment) -> Environment:
     MissingObject, CorruptObject
         One of its objects is gone, or is not what was written.
     """
-    said: dict[str, Any] = json.loads(store.get(Ref(*record.environment)))
+    said = _said(store.text(Ref(*record.environment)))
     return Environment(
-        python=said["python"],
-        implementation=said["implementation"],
-        executable=said["executable"],
-        platform=said["platform"],
-        machine=said["machine"],
-        cpus=said["cpus"],
-        distributions=tuple((name, version, url) for name, version, url in said["distributions"]),
+        **said,
         commit=record.commit,
         changed=record.changed,
-        diff="" if record.diff is None else store.get(Ref(*record.diff)),
+        diff="" if record.diff is None else store.text(Ref(*record.diff)),
         untracked=record.untracked,
         note=record.note,
     )
+
+
+def _said(text: str) -> dict[str, Any]:
+    """What the text of an environment says, by field."""
+    try:
+        said = json.loads(text)
+        return {name: said.get(name, default) for name, default in _SAID.items()} | {
+            "distributions": tuple(
+                (str(name), str(version), str(url)) for name, version, url in said["distributions"]
+            )
+        }
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+        raise CorruptObject("what was recorded of the environment is no environment") from error
 
 
 def _requirement(name: str, version: str, url: str) -> str:

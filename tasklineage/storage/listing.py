@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from tasklineage.errors import StoreError
 from tasklineage.storage import forks, frames
 from tasklineage.storage.blocks import OpenFile, is_writer
 from tasklineage.storage.segment import segment_path, silence
@@ -189,6 +190,12 @@ class Listing:
             names = set(os.listdir(self._opened.fd))
         except FileNotFoundError:
             return
+        except OSError as error:
+            if error.errno in _PASSING:
+                raise
+            raise StoreError(
+                f"cannot read the journal {self._folder}: {error.strerror}", errno=error.errno
+            ) from error
         if state.st_nlink == 0:  # removed: begin with the folder that is there next time
             self._opened, self._seen = None, None
             return

@@ -62,6 +62,8 @@ if TYPE_CHECKING:
 DURABILITIES = ("process", "power")
 SAVED_FROM = 1 << 20
 """Bytes of the journal beyond the catalog from which on it is brought up to date at the end."""
+_TEXTS = ("plain", "text")
+"""Codecs of texts."""
 _KEPT_OPEN = 8
 _SIGNATURES = "signatures"
 """The file of `signing`, which is imported where there is a key."""
@@ -360,6 +362,21 @@ class Store:
             Its class or its codec is not to be had here.
         """
         return self._values.get(ref)
+
+    def text(self, ref: Ref) -> str:
+        """A text that a record points to: what was printed, an environment, a difference.
+
+        It is read without running anybody's code, whatever the record says that it is.
+
+        Raises
+        ------
+        MissingObject, CorruptObject
+            It is gone, or is no text.
+        """
+        value = self._values.get(ref) if ref.codec in _TEXTS else None
+        if not isinstance(value, str):
+            raise CorruptObject(f"what a record says is a text is a {ref.type!r} of {ref.codec!r}")
+        return value
 
     def pictures(self, ref: Ref) -> Mapping[str, bytes]:
         """Pictures that are stored with a value, by media type. Nothing is decoded.

@@ -258,7 +258,9 @@ class Tables:
 
         try:
             self.connection.execute(query, values)
-        except (sqlite3.ProgrammingError, sqlite3.InterfaceError, OverflowError, UnicodeError):
+        except (sqlite3.ProgrammingError, sqlite3.InterfaceError, sqlite3.IntegrityError):
+            return False
+        except (OverflowError, UnicodeError):
             return False
         return True
 

@@ -116,7 +116,7 @@ def read_value(root: Path, ref: list[Any]) -> Any:
             return plain(data)
         stored = read_object(root, oid)
         return plain((stored.meta or b"") + stored.buffers[0])
-    meta, *buffers = unpack(data) if data is not None else ("", *read_object(root, oid).buffers)
+    buffers = unpack(data)[1:] if data is not None else read_object(root, oid).buffers
     if codec == "text":
         return buffers[0].decode("utf-8", "surrogatepass")
     if codec in ("bytes", "bytearray"):

@@ -1,0 +1,82 @@
+"""What a stranger's store can do: give errors, or nothing. It executes, hangs and fills nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.integration import damages, everything, hostile
+
+ROOT = Path(__file__).resolve().parents[2]
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A sound store."""
+    folder = tmp_path_factory.mktemp("good")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TASKLINEAGE_STORE", str(folder / "store"))
+        damages.make(folder / "store")
+    return folder / "store"
+
+
+class Server:
+    """A process that puts all questions to a store in a child, within limits."""
+
+    def __init__(self) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, everything.__file__],
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            text=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+
+    def ask(self, root: Path) -> dict[str, Any]:
+        """What it has found; `status` is how the child ended."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        print(root, file=self._process.stdin, flush=True)
+        found: dict[str, Any] = json.loads(self._process.stdout.readline())
+        return found
+
+    def close(self) -> None:
+        self._process.communicate()
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    one = Server()
+    yield one
+    one.close()
+
+
+@pytest.mark.parametrize("make", hostile.CORPUS, ids=lambda make: make.__name__)
+def test_a_hostile_store_gives_errors_or_nothing(
+    good: Path, server: Server, tmp_path: Path, make: Callable[[Path], object]
+) -> None:
+    root = Path(shutil.copytree(good, tmp_path / "store", copy_function=shutil.copy2))
+    make(root)
+    victim = tmp_path / "victim"
+    before = victim.read_bytes() if victim.exists() else b""
+    answer = server.ask(root)
+    assert answer["status"] == 0
+    assert answer["problems"] == []
+    assert answer["peak"] < 700_000
+    assert not (tmp_path / "executed").exists()
+    assert not (tmp_path / "made-by-a-store").exists()
+    assert (victim.read_bytes() if victim.exists() else b"") == before
+
+
+def test_a_sound_store_gives_answers(good: Path, server: Server, tmp_path: Path) -> None:
+    root = Path(shutil.copytree(good, tmp_path / "store", copy_function=shutil.copy2))
+    assert server.ask(root)["problems"] == []
