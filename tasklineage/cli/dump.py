@@ -6,6 +6,7 @@ import io
 import json as json_module
 import pickle
 import sys
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -30,6 +31,8 @@ _SHOWN = frozenset(
 )  # fmt: skip
 """Types that are decoded to be shown; of others the preview made when they were stored is."""
 _OPAQUE = object()
+_MOST_WRITTEN, _DEEPEST = 5_000_000, 500
+"""Elements of a value that is written out, and how deep they may be."""
 _FORMS = frozenset({"png", "svg"})
 """Pictures that may be stored with a value."""
 
@@ -121,9 +124,30 @@ def decoded(artifact: Artifact) -> Any:
     if artifact.type not in _SHOWN:
         return _OPAQUE
     try:
-        return artifact.value
+        value = artifact.value
     except (Undecodable, UnsafeFormat):
         return _OPAQUE
+    return value if _can_be_written_out(value) else _OPAQUE
+
+
+def _can_be_written_out(value: Any) -> bool:
+    """Whether it has no more than some million elements, each counted as often as it is reached.
+
+    Containers that hold each other twice are small to store, and endless to write out.
+    """
+    pending, left = [iter((value,))], _MOST_WRITTEN
+    while pending and left > 0 and len(pending) < _DEEPEST:
+        for item in pending[-1]:
+            left -= 1
+            if type(item) is dict:
+                pending.append(chain(item, item.values()))
+                break
+            if type(item) in (list, tuple, set, frozenset):
+                pending.append(iter(item))
+                break
+        else:
+            pending.pop()
+    return not pending
 
 
 def _described(artifact: Artifact) -> output.Json:

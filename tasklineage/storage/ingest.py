@@ -43,6 +43,8 @@ HIT = "hit"
 OUTPUT, ARGUMENT, PART = 0, 1, 2
 """The roles in which a call uses a digest; a part is one of its result."""
 
+_ODD = (ValueError, TypeError, LookupError, AttributeError, OverflowError)
+"""What a record raises whose fields are of other types than they should be."""
 _END_FIELDS = len(CallEnd._fields)
 _PARTS = CallEnd._fields.index("parts")
 _unpack = functools.partial(msgpack.unpackb, unicode_errors="surrogatepass")
@@ -106,13 +108,13 @@ class Rows:
                     if length > CHECKED_FROM:
                         check_lengths(memoryview(payload))
                     adder(payload, (segment, offset, length))
-                except (ValueError, TypeError, IndexError):
+                except _ODD:
                     continue
 
     def calls(self) -> list[Row]:
         """A row for each call, in the order of their ids."""
         for payload, place in (*self._begun.values(), *self._begun_again):
-            with contextlib.suppress(ValueError, TypeError):
+            with contextlib.suppress(*_ODD):
                 begun: CallBegin = decode(KIND_OF[CallBegin], payload)
                 self._keep(
                     (

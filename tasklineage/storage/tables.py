@@ -276,12 +276,19 @@ class _Numbers(dict[K, int]):
         self._add = f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({places})"
 
     def __missing__(self, name: K) -> int:
+        import sqlite3
+
+        try:
+            number = self[name] = self._number(name)
+        except (sqlite3.ProgrammingError, sqlite3.InterfaceError, OverflowError) as error:
+            raise TypeError("no id and no name: nobody here wrote this record") from error
+        return number
+
+    def _number(self, name: K) -> int:
         parts: tuple[Any, ...] = name if isinstance(name, tuple) else (name,)
         values = tuple(as_sql(part) if isinstance(part, str) else part for part in parts)
         row = self._connection.execute(self._find, values).fetchone()
         if row is None:
             self._connection.execute(self._add, values)
             row = self._connection.execute(self._find, values).fetchone()
-        number: int = row[0]
-        self[name] = number
-        return number
+        return int(row[0])

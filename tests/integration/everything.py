@@ -65,7 +65,8 @@ class Asked:
 
     def attributes(self, name: str, thing: Any, names: str) -> None:
         for attribute in names.split():
-            self.ask(f"{name}.{attribute}", lambda a=attribute: shown(getattr(thing, a)))
+            look = type if attribute in VALUES else shown
+            self.ask(f"{name}.{attribute}", lambda a=attribute, f=look: f(getattr(thing, a)))
 
 
 def shown(value: Any) -> None:
@@ -85,6 +86,8 @@ def item(artifact: Any) -> None:
         artifact["x"]
 
 
+VALUES = ("result", "value", "args", "params")
+"""What users would not print without looking at its size."""
 RUN = """id name user host namespace tags params started ended status calls roots result hits
 executed failed logs graph environment verifications error argv parent _repr_html_"""
 CALL = """id key run task started ended hit position inputs output args result error attempts status
