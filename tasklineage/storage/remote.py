@@ -45,6 +45,8 @@ _LAST_PATIENCE = 60.0
 """Seconds for which the end of the process waits for a store that answers and refuses."""
 _LEAST_PAUSE, _SHARE = 0.5, 20.0
 """Others are looked for at most so often, and for at most one part in so many of the time."""
+_QUIETEST = 3
+"""The pause before a look is doubled so often while nothing comes: up to four seconds."""
 _OFFLINE_PAUSE = 15.0
 """Seconds after which a store that could not be reached is tried again."""
 
@@ -113,14 +115,22 @@ class Remote:
                 return
             pause = _LEAST_PAUSE
             try:
-                self._follower.pull()
+                is_new = self._follower.pull()
+                state.quiet = 0 if is_new else min(state.quiet + 1, _QUIETEST)
                 if self._read_only:
                     self._note_online()
             except StoreError as error:
                 self._note_offline(error)
                 pause = _OFFLINE_PAUSE
             ended = time.monotonic()
-            state.pull_from = ended + max(pause, _SHARE * (ended - began))
+            pause = max(pause, _SHARE * (ended - began))
+            state.pull_from = ended + pause
+            state.look_from = ended + pause * 2**state.quiet
+
+    def look(self) -> None:
+        """As `pull`, less and less often while nothing comes: something was not found here. HOT."""
+        if time.monotonic() >= self._state.look_from:
+            self.pull()
 
     def flush(self, *, wait: bool = True) -> None:
         """What was recorded is put: now, or with `wait=False` in a moment.
@@ -318,6 +328,9 @@ class _State:
         self.putting = threading.RLock()
         self.pulling = threading.Lock()
         self.pull_from = 0.0
+        self.look_from = 0.0
+        self.quiet = 0
+        """How often nothing new has come, one time after the other."""
         self.since: float | None = None
         """When something was first seen to wait."""
         self.is_offline = False

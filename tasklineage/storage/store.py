@@ -217,7 +217,7 @@ class Store:
     def catch_up(self) -> bool:
         """Whether other writers have added something; look-ups know of it now. HOT."""
         if self.remote is not None:
-            self.remote.pull()
+            self.remote.look()
         return self._tail.catch_up()
 
     # Memos.
