@@ -22,7 +22,7 @@ import struct
 import tarfile
 import tempfile
 import threading
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -77,6 +77,15 @@ class BundleWriter:
     def known(self) -> set[bytes]:
         """Nothing yet."""
         return set()
+
+    def purged(self) -> Mapping[bytes, float]:
+        """Nothing."""
+        return {}
+
+    def has_end(self, call: bytes) -> bool:
+        """No: it is new."""
+        del call
+        return False
 
     def has(self, oid: bytes) -> bool:
         """Whether the object is in it."""

@@ -110,7 +110,7 @@ def erasure(store: Store, digest: bytes) -> Erasure:
             own.update(() if ref.oid is None else (ref.oid,))
         if isinstance(record, CallEnd) and record.output and record.output[0] in digests:
             calls.add(record.id)
-        if _redacted(kind, payload, digests) != payload:
+        if redacted(kind, payload, digests) != payload:
             records.append((location, kind, payload))
     sizes = dict(object_sizes(store))
     gone = own | (closure(parts, store.objects) - closure(needed, store.objects))
@@ -127,7 +127,7 @@ def erase(store: Store, planned: Erasure, reason: str = "") -> None:
     """
     digests = planned.digests
     writes = [
-        (*location, kind, _redacted(kind, payload, digests))
+        (*location, kind, redacted(kind, payload, digests))
         for location, kind, payload in planned.records
     ]
     with alone(store):
@@ -200,7 +200,7 @@ def _refs_in(record: Any) -> Iterator[Ref]:
         yield from map(as_ref, filter(None, (record.environment, record.diff)))
 
 
-def _redacted(kind: int, payload: bytes, digests: Collection[bytes]) -> bytes:
+def redacted(kind: int, payload: bytes, digests: Collection[bytes]) -> bytes:
     """The payload without the values, of the same length; itself, if they are not in it."""
     fields = msgpack.unpackb(
         payload, use_list=False, strict_map_key=False, unicode_errors="surrogatepass"

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 from pathlib import Path
@@ -22,7 +22,9 @@ from typing import Any, NamedTuple, Protocol
 from xxhash import xxh3_128_digest
 
 from tasklineage.errors import CorruptObject, MissingObject, StoreError
+from tasklineage.storage.codecs import PURGED
 from tasklineage.storage.epochs import SWEEPS, Counters
+from tasklineage.storage.erase import redacted
 from tasklineage.storage.fsck.facts import malformed
 from tasklineage.storage.journal import Damage, Journal
 from tasklineage.storage.parcel import Parcel, remove_stale
@@ -33,6 +35,7 @@ from tasklineage.storage.records import (
     Accept,
     CallEnd,
     Hit,
+    Purged,
     Record,
     Removed,
     RunBegin,
@@ -46,9 +49,12 @@ from tasklineage.storage.sweeps import wait_until_free
 
 _COUNTED = {KIND_OF[RunBegin]: "runs", KIND_OF[CallEnd]: "calls", KIND_OF[Hit]: "calls"}
 _WITH_VALUES = frozenset({KIND_OF[RunBegin], KIND_OF[CallEnd], KIND_OF[RunEnvironment]})
-_ACCEPT, _VERIFIED, _REMOVED = KIND_OF[Accept], KIND_OF[Verified], KIND_OF[Removed]
+_ACCEPT, _VERIFIED, _PURGED = KIND_OF[Accept], KIND_OF[Verified], KIND_OF[Purged]
+_STAYING = frozenset({KIND_OF[Removed], _PURGED})
+"""What was taken out of one store, or erased there, says nothing of another."""
 _MISREAD = (ValueError, TypeError, LookupError, AttributeError)
 """What a record raises that nobody here has written."""
+_ERASED = PURGED.encode()
 _THREADS = 8
 _AT_ONCE = 256
 """Objects that are handed to the threads together."""
@@ -88,6 +94,14 @@ class Target(Protocol):
 
     def known(self) -> set[bytes]:
         """What it has already: the `identity` of each record."""
+        ...
+
+    def purged(self) -> Mapping[bytes, float]:
+        """The Digests of values that were erased there, and when."""
+        ...
+
+    def has_end(self, call: bytes) -> bool:
+        """Whether it has a record of the end of that call."""
         ...
 
     def has(self, oid: bytes) -> bool:
@@ -141,21 +155,21 @@ class Chosen(NamedTuple):
         if kind == _ACCEPT:
             accept: Accept = decode(kind, payload)
             return not self.codes.isdisjoint((accept.code, *accept.accepted))
-        return kind != _REMOVED and (
+        return kind not in _STAYING and (
             _subject(payload) in self.subjects
             or (kind == _VERIFIED and decode(kind, payload).call in self.subjects)
         )
 
 
 class AllBut(NamedTuple):
-    """All records travel but those about one of these. That a run was removed never does."""
+    """All records travel but those about one of these."""
 
     subjects: frozenset[bytes] = frozenset()
     """Ids of runs and calls."""
 
     def has(self, kind: int, payload: bytes) -> bool:
         """Whether that record travels."""
-        return kind != _REMOVED and not (
+        return kind not in _STAYING and not (
             _subject(payload) in self.subjects
             or (kind == _VERIFIED and self.subjects and decode(kind, payload).run in self.subjects)
         )
@@ -201,6 +215,7 @@ class IntoStore:
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self._purged: dict[bytes, float] = {}
         self._counters = Counters(store.path, read_only=True)
         self._calm = self._counters.now()[SWEEPS]  # before anything is looked for: see `sweeps`
         self.has = store.objects.has
@@ -209,8 +224,21 @@ class IntoStore:
 
     def known(self) -> set[bytes]:
         self._store.catch_up()
+        known: set[bytes] = set()
         # A journal of its own: this reader wants to see writers that others skip.
-        return {identity(kind, payload) for kind, payload in _frames(reader(self._store))}
+        for kind, payload in _frames(reader(self._store)):
+            known.add(identity(kind, payload))
+            if kind == _PURGED:
+                erased: Purged = decode(kind, payload)
+                self._purged.update((digest, erased.at) for digest in erased.digests)
+        return known
+
+    def purged(self) -> Mapping[bytes, float]:
+        return self._purged
+
+    def has_end(self, call: bytes) -> bool:
+        row = self._store.catalog.calls_of([call]).get(call)
+        return row is not None and row.ended is not None
 
     def parcel(self) -> Parcel:
         remove_stale(self._store.path)
@@ -240,6 +268,13 @@ class Nowhere:
 
     def known(self) -> set[bytes]:
         return set()
+
+    def purged(self) -> Mapping[bytes, float]:
+        return {}
+
+    def has_end(self, call: bytes) -> bool:
+        del call
+        return False
 
     def has(self, oid: bytes) -> bool:
         del oid
@@ -339,8 +374,11 @@ class _Sending:
         known = self._target.known()
         found = _frames(self._source.journal, self._broken.append)
         more = ((KIND_OF[type(note)], encode(note)) for note in notes)
-        for kind, payload in chain((one for one in found if selection.has(*one)), more):
+        for kind, full in chain((one for one in found if selection.has(*one)), more):
             try:
+                payload = self._erased(kind, full)
+                if payload is None:
+                    continue
                 self._note(kind, payload)
             except _MISREAD:
                 self._counts["unknown"] += 1
@@ -353,6 +391,25 @@ class _Sending:
             self._counts["nbytes"] += len(payload)
             if not dry_run:
                 parcel.add(kind, payload)
+
+    def _erased(self, kind: int, payload: bytes) -> bytes | None:
+        """The record without values that were erased at the target.
+
+        None of one without values that were erased at the source, where the target has it whole.
+        """
+        if kind not in _WITH_VALUES:
+            return payload
+        named = {one: at for one, at in self._target.purged().items() if one in payload}
+        if named:
+            record = decode(kind, payload)
+            ended = record.ended if isinstance(record, CallEnd) else 0.0
+            gone = frozenset(one for one, at in named.items() if ended <= at)
+            return redacted(kind, payload, gone) if gone else payload
+        if _ERASED in payload and kind == KIND_OF[CallEnd]:
+            record = decode(kind, payload)
+            if _tells_of_erasure(record) and self._target.has_end(record.id):
+                return None
+        return payload
 
     def _note(self, kind: int, payload: bytes) -> None:
         """What the record needs is needed; of several records of one call, what the newest does.
@@ -471,6 +528,17 @@ def _subject(payload: bytes) -> bytes:
     start = 3 if payload[:1] == _LONG_ARRAY else 1
     is_id = payload[start : start + 2] == _ID
     return payload[start + 2 : start + 2 + _ID_LENGTH] if is_id else b""
+
+
+def _tells_of_erasure(record: CallEnd) -> bool:
+    """Whether a value was erased from the record."""
+    refs = [
+        record.output,
+        record.stdout,
+        record.stderr,
+        *(fields[1] for fields in record.arguments),
+    ]
+    return any(ref is not None and ref[2] == PURGED for ref in refs)
 
 
 def _needed(record: Any) -> tuple[bytes, ...]:

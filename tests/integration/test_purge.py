@@ -270,7 +270,7 @@ def test_a_redacted_record_has_the_length_of_the_record(
         first = end.arguments[0]._replace(outline={"head": head, "length": 3})
         end = end._replace(arguments=(first, end.arguments[1]))
     payload = encode(end)
-    redacted = erase._redacted(KIND_OF[CallEnd], payload, {b"v" * 16})
+    redacted = erase.redacted(KIND_OF[CallEnd], payload, {b"v" * 16})
     assert len(redacted) == len(payload)
     found = decode(KIND_OF[CallEnd], redacted)
     assert found.memo is not is_output

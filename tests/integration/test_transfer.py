@@ -16,6 +16,7 @@ from tasklineage import task
 from tasklineage.errors import ConfigError, CorruptObject, MissingObject
 from tasklineage.key.digest import digest
 from tasklineage.query.transfers import export_bundle, import_bundle
+from tasklineage.storage.erase import erase, erasure
 from tasklineage.storage.fsck import check
 from tasklineage.storage.gc import Rules, condemn, plan, sweep, take_out
 from tasklineage.storage.parcel import PREFIX, Parcel
@@ -541,6 +542,44 @@ def test_of_two_records_of_a_call_the_newer_says_what_is_needed(source: Store, m
     source.append(record._replace(ended=record.ended + 1e-6))
     tl.push(make("there"))
     assert tl.calls(lines, store=make("there"))[0].result == text
+
+
+@pytest.mark.parametrize("count", [3, 100_000])
+def test_what_was_purged_there_does_not_come_back(source: Store, make: Make, count: int) -> None:
+    with tl.run("one") as one:
+        lines(count)
+        load(5)
+    there = make("there")
+    tl.push(there)
+    erase(there, erasure(there, digest("a line\n" * count)))
+    again = tl.push(there)
+    assert (again.records, again.objects) == (0, 0)
+    assert tl.push(there, one).records == 0
+    with pytest.raises(MissingObject):
+        tl.get(one["lines"].id, store=there).result  # type: ignore[union-attr]  # noqa: B018
+    assert all(b"a line\na line" not in path.read_bytes() for path in files(there))
+    assert one["lines"].result == "a line\n" * count
+    tl.pull(there)
+    assert one["lines"].result == "a line\n" * count
+    assert tl.pull(there).records == 0
+
+
+def files(store: Store) -> list[Path]:
+    return [path for path in store.path.rglob("*") if path.is_file()]
+
+
+def test_what_was_purged_here_is_not_sent_and_not_purged_there(source: Store, make: Make) -> None:
+    with tl.run("one") as one:
+        lines(100_000)
+    tl.push(make("before"))
+    erase(source, erasure(source, digest("a line\n" * 100_000)))
+    tl.push(make("before"))
+    tl.push(make("after"))
+    assert tl.calls(lines, store=make("before"))[0].result == "a line\n" * 100_000
+    assert tl.calls(lines, store=make("after"))[0] == one["lines"]
+    with pytest.raises(MissingObject):
+        tl.calls(lines, store=make("after"))[0].result  # noqa: B018
+    assert sound(make("after"))
 
 
 def test_power_makes_what_arrives_durable(source: Store, tmp_path: Path) -> None:
