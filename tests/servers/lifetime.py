@@ -10,6 +10,9 @@ alone: it gets it when the last lease is gone, however that came about. Then it 
     folder/ready        where the server is, and the keeper's process
     folder/failed       why it did not start
     folder/data         the server's own
+
+Everybody holds his lease to the end of the session, so the last act of the keeper is to remove the
+folder.
 """
 
 from __future__ import annotations
@@ -145,6 +148,7 @@ def keep(kind: str, folder: Path) -> None:
                 _write(folder / "ready", json.dumps(told))
                 fcntl.flock(lease, fcntl.LOCK_EX)
                 (folder / "ready").unlink()
+            shutil.rmtree(folder)
         except NotStarted as error:
             _write(folder / "failed", str(error))
         finally:
