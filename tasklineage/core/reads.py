@@ -19,6 +19,7 @@ from xxhash import xxh3_128_digest
 from tasklineage import config
 from tasklineage.core.accesses import READ, Access, Accesses, names_in
 from tasklineage.errors import UnreadableFile, UntrackedRead
+from tasklineage.key.code_version import code_version
 from tasklineage.key.data_files import is_loaded
 from tasklineage.key.file_contents import StatKey, content_of, key_of
 from tasklineage.key.files import Dir, File, value_digest, values_in
@@ -31,15 +32,17 @@ if TYPE_CHECKING:
     from tasklineage.core.fold import Fold
 
 ABSENT = xxh3_128_digest(b"tasklineage: there is no file")
+_OUTDATED = "given by an lru_cache what other code, or other globals, had computed"
 _FILE, _NAMES, _FOLDER = "file", "names", "dir"
 _CLOCK = 50_000_000
 """Nanoseconds by which the clock of a file system may be behind."""
 
 
 class _Cached:
-    """What was read while an `lru_cache` was filled."""
+    """Of an `lru_cache`: what was read while it was filled, and the code versions it had then."""
 
     conditions: ClassVar[WeakKeyDictionary[Any, set[Condition]]] = WeakKeyDictionary()
+    codes: ClassVar[WeakKeyDictionary[Any, set[bytes]]] = WeakKeyDictionary()
 
 
 def settle(this: Call, fold: Fold, value: Any, cached: Sequence[Any]) -> None:
@@ -55,12 +58,8 @@ def settle(this: Call, fold: Fold, value: Any, cached: Sequence[Any]) -> None:
     accesses, computed = fold.accesses, this.code.closure.computed
     if accesses is not None:
         _settle_accesses(this, fold, accesses, value)
-    for cache, (hits, misses, *_) in zip(this.code.closure.caches, cached, strict=True):
-        now, known = cache.cache_info(), _Cached.conditions.setdefault(cache, set())
-        if now.misses > misses:
-            known.update(c for c in fold.conditions if c.kind == READ)
-        if now.hits > hits:
-            fold.conditions.update(known)
+    for cache, before in zip(this.code.closure.caches, cached, strict=True):
+        _settle_cache(this, fold, cache, before)
     imported = frozenset() if accesses is None else frozenset(accesses.imports)
     if computed or imported:
         from tasklineage.core import modules  # rarely needed
@@ -68,6 +67,22 @@ def settle(this: Call, fold: Fold, value: Any, cached: Sequence[Any]) -> None:
         code = getattr(this.task.__wrapped__, "__code__", None)
         own = "" if code is None else os.path.abspath(code.co_filename)
         fold.conditions.update(modules.conditions(computed, imported, own))
+
+
+def _settle_cache(this: Call, fold: Fold, cache: Any, before: Any) -> None:
+    """What a call got from a cache depends on what was read, and how it was computed, before."""
+    now, code = cache.cache_info(), code_version(cache.__wrapped__).digest
+    read = _Cached.conditions.setdefault(cache, set())
+    codes = _Cached.codes.setdefault(cache, {code})
+    if not before.currsize:  # it was cleared
+        codes.clear()
+    if now.misses > before.misses:
+        read.update(c for c in fold.conditions if c.kind == READ)
+        codes.add(code)
+    if now.hits > before.hits:
+        fold.conditions.update(read)
+        if codes - {code}:
+            fold.volatile = fold.volatile or f"{this.task.name}: {_OUTDATED}"
 
 
 def _settle_accesses(this: Call, fold: Fold, accesses: Accesses, value: Any) -> None:

@@ -212,6 +212,34 @@ def test_what_changes_beside_a_cached_property_is_a_mutation() -> None:
     assert run.hits == 0
 
 
+RATES = {"a": 2}
+
+
+@functools.lru_cache
+def rate(name: str) -> int:
+    return RATES[name]
+
+
+@task
+def rated(x: int) -> int:
+    return x * rate("a")
+
+
+def test_what_a_cache_has_kept_from_other_globals_makes_no_memo() -> None:
+    assert rated(3) == 6
+    RATES["a"] = 5
+    assert rated(3) == 6  # the program's own cache is out of date
+    rate.cache_clear()
+    assert rated(3) == 15
+    with tl.run() as run:
+        assert (rated(4), rated(4)) == (20, 20)
+    assert (run.executed, run.hits) == (1, 1)
+    RATES["a"] = 2
+    with tl.run() as run:
+        assert rated(3) == 6
+    assert run.hits == 1
+
+
 class Stats:
     calls = 0
 
