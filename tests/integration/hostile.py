@@ -560,7 +560,7 @@ def a_catalog_of_triggers(root: Path) -> None:
 @hostile
 def a_catalog_of_other_types(root: Path) -> None:
     edit_catalog(
-        root, "UPDATE runs SET started = 'yesterday', name = x'ff', user = 5, tags = NULL",
+        root, "UPDATE runs SET started = 'yesterday', name = x'ff', user = 5",
         *(f"UPDATE calls SET {column} = {value}" for column, value in (
             ("started", "'text'"), ("ended", "x'00'"), ("status", "7"), ("offset", "-1"),
             ("length", "99999999999"), ("segment", "'x'"),
@@ -583,7 +583,7 @@ def a_catalog_of_much(root: Path) -> None:
     edit_catalog(
         root,
         "UPDATE runs SET name = zeroblob(50000000)",
-        "UPDATE tasks SET name = zeroblob(50000000)",
+        "UPDATE tasks SET name = zeroblob(20000000 + n)",
     )
 
 

@@ -9,6 +9,7 @@ import contextlib
 import os
 import stat
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,8 @@ from tasklineage.storage.tables import Offsets
 Key = tuple[str, int]
 _SALVAGED = 1 << 20
 """Bytes of one damaged place that are looked through for ids."""
+_MOST_GAPS = 1_000
+"""Segments that are missed, at most: a stranger may give one any number."""
 _MOST_SALVAGED = 1_000
 """Frames of one damaged place that are looked at."""
 
@@ -217,12 +220,13 @@ def _gaps(sizes: Iterable[Key]) -> set[Key]:
     here = set(sizes)
     for writer, seq in here:
         newest[writer] = max(seq, newest.get(writer, 0))
-    return {
+    gaps = (
         (writer, seq)
         for writer, last in newest.items()
-        for seq in range(max(1, last - 10_000), last)
+        for seq in range(max(1, last - _MOST_GAPS), last)
         if (writer, seq) not in here
-    }
+    )
+    return set(islice(gaps, _MOST_GAPS))
 
 
 def _salvaged(payload: bytes) -> Iterator[bytes]:
