@@ -83,6 +83,14 @@ def pack(value: Any) -> tuple[bytes, tuple[int, ...]]:
     return blob, (_stored(large, places, end),) if large else ()
 
 
+def pack_whole(value: Any) -> bytes:
+    """As `pack`, with the large buffers inside."""
+    head = io.BytesIO(_COUNT.pack(0))
+    head.seek(0, io.SEEK_END)
+    _pickler(head, None).dump(value)
+    return head.getvalue()
+
+
 def unpack(blob: bytes, fds: Sequence[int]) -> Any:
     """The value that `pack` was given."""
     view = memoryview(blob)

@@ -19,7 +19,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tasklineage.executors import channel
-from tasklineage.executors.parcels import pack, unpack
+from tasklineage.executors.parcels import pack, pack_whole, unpack
 from tasklineage.executors.place import Here
 
 _SET_SIGNAL = getattr(fcntl, "F_SETSIG", 10)
@@ -98,19 +98,31 @@ def packed_error(error: BaseException) -> bytes:
         text = "".join(traceback.format_exception(error))
     except Exception:  # noqa: BLE001 - the code of the user's classes
         text = f"{type(error).__qualname__}: its traceback cannot be shown"
-    kind, args = type(error), error.args
-    for candidate in (error, _Bare(kind, args, dict(vars(error))), _Bare(kind, args, {})):
+    kind, args, state = type(error), error.args, dict(vars(error))
+    for candidate in (error, _Bare(kind, args, state), _Bare(kind, *map(_portable, (args, state)))):
         try:
-            blob, fds = pack((candidate, text))
-            for fd in fds:
-                os.close(fd)
-            if not fds:
-                unpack(blob, ())
-                return blob
+            blob = pack_whole((candidate, text))
+            unpacked_error(blob)
         except Exception:  # noqa: BLE001 - the code of the user's classes
             continue
+        return blob
     lost = RuntimeError(f"{type(error).__qualname__}: {_shown(error)} (it cannot be pickled)")
-    return pack((lost, text))[0]
+    return pack_whole((lost, text))
+
+
+def _portable(parts: Any) -> Any:
+    """Arguments or attributes of an exception, a text in the place of each that cannot travel."""
+    if isinstance(parts, dict):
+        return dict(zip(parts, _portable(tuple(parts.values())), strict=True))
+    return tuple([part if _can_travel(part) else f"<{type(part).__qualname__}>" for part in parts])
+
+
+def _can_travel(value: Any) -> bool:
+    try:
+        unpack(pack_whole(value), ())
+    except Exception:  # noqa: BLE001 - the code of the user's classes
+        return False
+    return True
 
 
 def unpacked_error(content: bytes) -> BaseException:

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -147,6 +148,40 @@ def test_an_exception_comes_through_with_its_type_and_the_traceback_of_the_worke
         assert any(run.id in note for note in caught.value.__notes__)
     assert run["refuses"].status == "failed"
     assert run["refuses"].error.type.endswith("Refused")
+
+
+class Locked(Exception):
+    """It holds what no pickle takes."""
+
+    def __init__(self, what: object) -> None:
+        super().__init__("locked", what)
+        self.lock = threading.Lock()
+        self.code = 5
+
+
+@task
+def locks(size: int) -> None:
+    raise Locked(bytes(size) if size else threading.Lock())
+
+
+@pytest.mark.parametrize("size", [0, 1 << 20])
+def test_what_of_an_exception_cannot_travel_is_told_as_text(pool: Processes, size: int) -> None:
+    with tl.run("locked", executor=pool), pytest.raises(Locked) as caught:
+        locks.submit(size).result()
+    assert caught.value.args == ("locked", bytes(size) if size else "<lock>")
+    assert caught.value.code == 5
+    assert str(caught.value.lock) == "<lock>"
+
+
+@task
+def unstorable() -> object:
+    return (x for x in range(3))
+
+
+def test_a_result_that_cannot_be_stored_is_told_of_by_name(pool: Processes) -> None:
+    with tl.run("unstorable", executor=pool), pytest.raises(tl.UnstorableResult) as caught:
+        unstorable.submit().result()
+    assert "the result of tests.integration.test_processes.unstorable" in str(caught.value)
 
 
 @task(retries=2)
