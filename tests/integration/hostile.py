@@ -582,8 +582,8 @@ def a_catalog_of_other_types_still(root: Path) -> None:
 def a_catalog_of_much(root: Path) -> None:
     edit_catalog(
         root,
-        "UPDATE runs SET name = zeroblob(50000000)",
-        "UPDATE tasks SET name = zeroblob(20000000 + n)",
+        "UPDATE runs SET name = zeroblob(10000000)",
+        "UPDATE tasks SET name = zeroblob(3000000 + n)",
     )
 
 
