@@ -27,6 +27,7 @@ from tasklineage import config
 from tasklineage.errors import StoreError
 from tasklineage.storage import frames
 from tasklineage.storage.backend import Folder
+from tasklineage.storage.catalog import FILE as CATALOG
 from tasklineage.storage.codecs import PURGED
 from tasklineage.storage.epochs import FOLDER, PURGES, Counters
 from tasklineage.storage.frames import Location
@@ -158,7 +159,9 @@ def finish(store: Store) -> None:
     _redact_refs(store, frozenset(digests))
     counters = Counters(store.path, read_only=False)
     counters.set(PURGES, counters.now()[PURGES] + 1)
-    store.catalog.discard()  # it lists memos that are none any more
+    # The catalogs list memos that are none any more: this handle's, and the one in the store.
+    store.catalog.discard()
+    (store.path / CATALOG).unlink(missing_ok=True)
     pending.unlink()
     store.heed_purges()
 
