@@ -11,8 +11,8 @@ import hypothesis
 import pytest
 
 from tasklineage import config
+from tasklineage.key.hidden import Hidden
 
-ROOT = Path(__file__).parents[1]
 collect_ignore = ["typing"]
 pytest.register_assert_rewrite("tests.conformance")
 pytest_plugins = ["pytester", "tests.servers.fixtures"]
@@ -58,11 +58,10 @@ def isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     store = tmp_path / "default-store"
     monkeypatch.setenv("TASKLINEAGE_STORE", str(store))
     monkeypatch.setenv("TASKLINEAGE_STATE", str(tmp_path / "default-state"))
-    before, names = config.settings(), set(os.listdir(ROOT))
+    before = config.settings()
+    monkeypatch.setattr(Hidden, "in_use", False)
     yield store
     config.change(**before._asdict())
-    left = [name for name in set(os.listdir(ROOT)) - names if name[0] != "."]
-    assert not left, f"a test has left {left} in the working tree"
 
 
 @pytest.fixture

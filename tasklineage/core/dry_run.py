@@ -194,8 +194,8 @@ def _read_only() -> None:
     opened = stores.open_stores.open
 
     def read_only(options: Any, *, create: bool, **_: bool) -> Any:
-        if create and not os.path.isdir(options.path):
-            options, create = options._replace(path=_empty()), True
+        if create and "://" not in options.place and not os.path.isdir(options.place):
+            options, create = options._replace(place=_empty()), True
             found = opened(options, create=True)
             found.read_only = True
         else:

@@ -72,6 +72,7 @@ class Offer:
         self.total = dict(total)
         self._free = dict(total)
         self._devices = list(devices)
+        self._order = {device: place for place, device in enumerate(self._devices)}
         self._lock = threading.Lock()
         self._waiting: deque[tuple[Mapping[str, float], threading.Event]] = deque()
 
@@ -130,7 +131,7 @@ class Offer:
 
     def _give(self, amounts: Mapping[str, float], devices: tuple[str, ...]) -> None:
         with self._lock:
-            self._devices += devices
+            self._devices = sorted((*self._devices, *devices), key=self._order.__getitem__)
             for name, amount in amounts.items():
                 self._free[name] += amount
             self._serve()

@@ -238,7 +238,11 @@ def _create(journal: Path, writer: str, seq: int, head: bytes, durable: bool) ->
     """A descriptor of a new segment that holds its head, locked where the filesystem has locks."""
     make_folder(journal)
     temporary = journal / f".{writer}-{seq:08d}"
-    fd = create_file(temporary)
+    try:
+        fd = create_file(temporary)
+    except FileExistsError:  # of an attempt that failed, and could not be tidied up
+        temporary = journal / f"{temporary.name}-{os.urandom(4).hex()}"
+        fd = create_file(temporary)
     try:
         with contextlib.suppress(OSError):
             lock_file(fd)

@@ -665,10 +665,10 @@ def test_a_file_that_changes_while_it_is_stored_is_an_error(
             file.write("more")
         return put(self, header, buffers)
 
-    monkeypatch.setattr(Objects, "put", interfere)
-    with pytest.raises(tl.UnstorableResult, match="changed while it was read: let whoever writes"):
-        make("text")
-    monkeypatch.undo()
+    with monkeypatch.context() as patch:
+        patch.setattr(Objects, "put", interfere)
+        with pytest.raises(tl.UnstorableResult, match="changed while it was read: let whoever"):
+            make("text")
     assert make("text").text() == "text"
 
 

@@ -77,7 +77,7 @@ def test_it_gives_what_the_call_gave_and_records_nothing() -> None:
 @pytest.mark.parametrize("make", [
     lambda: plain(1), lambda: only_by_place(1, 5, c=6), lambda: asyncio.run(later(1)),
     lambda: renamed(4), lambda: Scaler(3).scale(4), lambda: Scaler.twice(4), lambda: Scaler.made(4),
-    lambda: tl.join(task(lambda_free), [1, 2]),
+    lambda: tl.join(joining, [1, 2]),
 ])  # fmt: skip
 def test_every_kind_of_task_can_be_made_again(make: Any) -> None:
     with tl.run() as run:
@@ -87,6 +87,9 @@ def test_every_kind_of_task_can_be_made_again(make: Any) -> None:
 
 def lambda_free(inputs: Any) -> int:
     return sum(inputs)
+
+
+joining = task(lambda_free)
 
 
 def test_overrides_take_the_place_of_recorded_values() -> None:

@@ -61,7 +61,14 @@ def test_a_map_of_ten_thousand_small_calls_goes_up_and_comes_back_in_few_request
 
 
 @only_real
-@pytest.mark.parametrize(("trouble", "count"), [("503", 1000), ("lost", 200), ("reset", 200)])
+@pytest.mark.parametrize(
+    ("trouble", "count"),
+    [
+        ("503", 1000),
+        pytest.param("lost", 200, marks=pytest.mark.nightly),
+        ("reset", 200),
+    ],
+)
 def test_a_run_of_many_objects_ends_right_although_half_of_the_requests_fail(
     machine: Callable[[str], Machine], proxied: tuple[Bucket, Proxy], trouble: str, count: int
 ) -> None:
@@ -94,6 +101,7 @@ def test_a_server_that_is_away_for_a_while_loses_nothing(
 
 
 @only_real
+@pytest.mark.nightly
 def test_what_waits_while_the_server_is_gone_arrives_with_the_next_process(
     machine: Callable[[str], Machine], proxied: tuple[Bucket, Proxy]
 ) -> None:

@@ -246,7 +246,12 @@ ESCAPES = ("../../outside", "/etc/passwd", "..", "a/../../b", "x/../y", "run/\0"
 
 
 @pytest.mark.parametrize("name", ESCAPES)
-def test_no_name_leads_out_of_the_store(tmp_path: Path, name: str) -> None:
+def test_no_name_leads_out_of_the_store(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "a" / "b")
+
     @tl.task
     def f(n: int) -> int:
         return n
