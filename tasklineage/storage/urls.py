@@ -10,11 +10,12 @@ import atexit
 import contextlib
 import errno
 import os
+import select
 import threading
 import time
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 from tasklineage.errors import ConfigError, StoreError
 from tasklineage.storage.backend import Backend, Entries, Entry, Names, check_key, failure, is_key
@@ -25,6 +26,30 @@ _WHOLE_WRITES = frozenset({"memory", "s3", "s3a", "gs", "gcs", "az", "abfs", "ab
 """What puts a key in place as a whole; elsewhere a temporary name is moved over it."""
 Answers: TypeAlias = list[Any]
 _TIMES = ("LastModified", "mtime", "modified", "last_modified", "updated", "created")
+
+
+class _Loops:
+    """The event loops in which file systems of this process wait for answers."""
+
+    known: ClassVar[set[Any]] = set()
+
+
+def _part_from_parent() -> None:
+    """In a forked child: what is closed here of the parent's loops is not closed there.
+
+    An epoll instance is shared across a fork. If the child forgets a connection, as it does when
+    what it has inherited is collected, the parent would wait for its answer for ever.
+    """
+    loops, _Loops.known = _Loops.known, set()
+    for loop in loops:
+        selector = getattr(loop, "_selector", None)
+        with contextlib.suppress(AttributeError, OSError, ValueError):
+            fd = selector.fileno()
+            with select.epoll() as own:
+                os.dup2(own.fileno(), fd, inheritable=False)
+
+
+os.register_at_fork(after_in_child=_part_from_parent)
 
 
 class Fsspec(Backend):
@@ -190,6 +215,7 @@ class Fsspec(Backend):
                 if opened is None or opened[0] != os.getpid():
                     fs, root = _opened(self.url, self._fs_options())
                     self._prepare(fs)
+                    _Loops.known.add(getattr(fs, "_loop", None))
                     opened = self._opened = (os.getpid(), fs, root.rstrip("/"))
         return opened[1], opened[2]
 
