@@ -42,7 +42,7 @@ def _part_from_parent() -> None:
     """
     loops, _Loops.known = _Loops.known, set()
     for loop in loops:
-        selector = getattr(loop, "_selector", None)
+        selector: Any = getattr(loop, "_selector", None)
         with contextlib.suppress(AttributeError, OSError, ValueError):
             fd = selector.fileno()
             with select.epoll() as own:
