@@ -122,7 +122,9 @@ class Child:
             self._is_idle = True
             try:
                 if message.kind == channel.RETURNED:
-                    return unpack(message.content, message.fds)
+                    value = unpack(message.content, message.fds)
+                    self._is_idle = getattr(value, "retires", False) is not True
+                    return value
                 raise unpacked_error(message.content)
             finally:
                 for fd in message.fds:

@@ -425,8 +425,9 @@ def ran(path: Path, *args: str, **more: Any) -> str:
     environ = {**os.environ, "TASKLINEAGE_STORE": str(path.parent / "store"), "NO_COLOR": "1"}
     done = subprocess.run(
         [sys.executable, str(path), *args], env=environ, capture_output=True, text=True,
-        timeout=PATIENCE, check=True, cwd=path.parent, **more,
+        timeout=PATIENCE, check=False, cwd=path.parent, **more,
     )  # fmt: skip
+    assert done.returncode == 0, done.stderr
     return done.stdout
 
 
