@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from tasklineage import config
@@ -282,18 +283,20 @@ def record_hit(this: Call, memo: CallEnd, value: Any) -> Hit:
     return hit
 
 
-def execute(this: Call) -> Any:
+def execute(this: Call, body: Callable[[Call], Any] | None = None) -> Any:
     """The value of a call that no memo answers, executed alone on this machine.
 
-    Whoever asks for the same call meanwhile waits, looks again and finds the memo.
+    Whoever asks for the same call meanwhile waits, looks again and finds the memo. `body` is what
+    executes it, if that is not this thread.
     """
+    body = body or _execute_body
     if not this.task.settings.memo:
-        return _execute_body(this)
+        return body(this)
     store = this.run.store
     held = store.flight.acquire(this.key, this.parent.held, _blocked)
     try:
         value = _look_again(this)
-        return _execute_body(this) if value is MISS else value
+        return body(this) if value is MISS else value
     finally:
         if held:
             _release(store.flight, this.key)
@@ -303,18 +306,11 @@ def _execute_elsewhere(this: Call, executor: Executor) -> Outcome[Any]:
     """As `execute`, with the body run by another process."""
     from tasklineage.core import shipping  # for those who need processes
 
-    if not this.task.settings.memo:
-        return shipping.execute(this, executor)
-    store = this.run.store
-    held = store.flight.acquire(this.key, this.parent.held, _blocked)
-    try:
-        value = _look_again(this)
-        if value is not MISS:
-            return Outcome(value, None, this.status, this.id, this.output.digest, this.is_hit)
-        return shipping.execute(this, executor)
-    finally:
-        if held:
-            _release(store.flight, this.key)
+    found = execute(this, partial(shipping.execute, executor=executor))
+    if this.is_hit:  # the value of a memo that came meanwhile
+        return Outcome(found, None, this.status, this.id, this.output.digest, True)
+    outcome: Outcome[Any] = found
+    return outcome
 
 
 async def execute_async(this: Call) -> Any:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pickle
 import signal
 import socket
 import subprocess
@@ -116,7 +117,7 @@ class Child:
         while True:
             message = self._received(None if timeout is None else until, timeout)
             if message.kind == channel.TOLD:
-                if hear(unpack_told(message.content)) and timeout is not None:
+                if hear(pickle.loads(message.content)) and timeout is not None:
                     until = time.monotonic() + timeout
                 continue
             self._is_idle = True
@@ -194,13 +195,6 @@ class Child:
         life, self._life = self._life, None
         if life is not None:
             os.close(life)
-
-
-def unpack_told(content: bytes) -> Any:
-    """What a call told."""
-    import pickle
-
-    return pickle.loads(content)
 
 
 def _ended(code: int) -> str:

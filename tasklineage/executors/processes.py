@@ -123,7 +123,7 @@ class Processes(Executor):
 
     def shutdown(self, wait: bool = True) -> None:
         self.driver.shutdown(wait)
-        self._end(wait)
+        self.end(wait)
 
     def pids(self) -> list[int]:
         """The processes that there are now."""
@@ -146,10 +146,6 @@ class Processes(Executor):
         for child in (*self._idle, *self._busy):
             child.abandon()
         self._reset()
-
-    def end_all(self) -> None:
-        """At the end of the interpreter."""
-        self._end(wait=True)
 
     def _check(self) -> None:
         if self._closed:
@@ -192,7 +188,8 @@ class Processes(Executor):
             child.end()
             child.join()
 
-    def _end(self, wait: bool) -> None:
+    def end(self, wait: bool = True) -> None:
+        """Let the idle processes end, and take in no further calls."""
         with self._lock:
             self._closed = True
             idle, self._idle = self._idle, []
@@ -227,7 +224,7 @@ def _forget_parent() -> None:
 
 def _end_all() -> None:
     for pool in list(_Pools.all):
-        pool.end_all()
+        pool.end()
 
 
 def _interrupt_all() -> bool:
