@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
+from time import thread_time
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tasklineage.core import aliases, capture, memos, origins
@@ -12,6 +13,7 @@ from tasklineage.core.capture import Capture
 from tasklineage.core.failure import described, noted, status_of, without_our_frames
 from tasklineage.core.frame import Frame, current
 from tasklineage.core.loops import in_thread
+from tasklineage.core.metering import NOTHING, Meter, Usage, added
 from tasklineage.errors import StoreError, UnhashableArgument, UnstorableResult
 from tasklineage.key.digest import Unresolved, digest
 from tasklineage.key.hidden import Hidden
@@ -36,6 +38,8 @@ if TYPE_CHECKING:
 E = TypeVar("E", bound=BaseException)
 
 _SECRET = "tasklineage.Secret"
+_BRIEF = 100e-6
+"""Seconds below which a body's time is taken for its CPU time: to ask costs half a microsecond."""
 _OUTLINES = 3
 """Calls of one run that outline the same value: some may fail to write their record."""
 _WITHOUT_PICTURES = frozenset({"plain", "numpy", "tree", "pickle", "file"})
@@ -46,7 +50,8 @@ class Body:
     """The attempts of one executing call, from its begin record to its end record."""
 
     __slots__ = (
-        "arguments", "attempts", "began", "cached", "frame", "log", "started", "this", "tokens"
+        "arguments", "attempts", "began", "cached", "clock", "frame", "log", "started", "this",
+        "tokens", "took", "usage",
     )  # fmt: skip
 
     def __init__(self, this: Call) -> None:
@@ -62,6 +67,9 @@ class Body:
         self.attempts: list[Attempt] = list(attempts)
         self.frame.attempt = len(self.attempts)
         self.started = time.time()
+        self.usage: Usage = NOTHING
+        self.clock: float | Meter | None = None
+        """CPU seconds of this thread when the attempt began, or what measures it; None: nothing."""
         closure = this.code.closure
         self.cached = [c.cache_info() for c in closure.caches] if closure.is_loose else ()
 
@@ -97,11 +105,25 @@ class Body:
         self.began = time.time()
         self.tokens = current.set(self.frame), capture.begin(self.log)
 
+    def made_meter(self) -> Meter:
+        """What measures more than the CPU time of this thread."""
+        return Meter()
+
     def leave(self) -> None:
         """End an attempt."""
+        self.took = took = time.time() - self.began
+        if took < _BRIEF and self.usage is NOTHING and type(self.clock) is float:
+            self.usage = max(took, 0.0), None, None
+        elif self.clock is not None:
+            self._add_usage(self.clock)
         frame_token, log_token = self.tokens
         capture.end(log_token)
         current.reset(frame_token)
+
+    def _add_usage(self, clock: float | Meter) -> None:
+        """Add what an attempt took."""
+        taken = clock.end() if isinstance(clock, Meter) else (thread_time() - clock, 0, 0)
+        self.usage = added(self.usage, taken)
 
     def settle(self, value: Any) -> Any:
         """Wait for the Fanouts and Futures that the body began; its value without them."""
@@ -138,7 +160,7 @@ class Body:
                 value, value_digest, mutated = self._with_files(value)
             else:
                 value, value_digest = self._digested(value)
-                mutated = _mutated(this, time.time() - self.began)
+                mutated = _mutated(this, self.took)
                 this.output = this.run.store.put(value, value_digest)
             if self.frame.fold.accesses is not None or this.code.closure.is_loose:
                 from tasklineage.core import reads  # files were opened, or may have been before
@@ -181,7 +203,7 @@ class Body:
             value = this.plan.files.returned(value)
         with meeting() as found:
             value, value_digest = self._digested(value)
-        mutated = _mutated(this, time.time() - self.began)
+        mutated = _mutated(this, self.took)
         store, fold = this.run.store, self.frame.fold
         if found:
             this.output = files.stored(store, value, value_digest, found, fold)
@@ -266,7 +288,8 @@ class Body:
             tuple(sorted(fold.conditions)) if fold.conditions else (),
             store.intern_versions(members) if members else None, volatile, mutated,
             task.settings.tags, this.code.untracked, run.worker_name(),
-            tuple([(c.name, c.digest) for c in this.salt]) if this.salt else (), parts, this.miss,
+            tuple([(c.name, c.digest) for c in this.salt]) if this.salt else (), parts,
+            this.miss, *self.usage,
         )  # fmt: skip
         record: CallEnd = new(CallEnd, fields)
         try:

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
+from time import thread_time
 from typing import TYPE_CHECKING, Any
 
 from tasklineage import config
@@ -26,6 +27,7 @@ from tasklineage.core.deferred import with_values
 from tasklineage.core.failure import described, without_our_frames
 from tasklineage.core.frame import Frame, Position, current
 from tasklineage.core.loops import in_thread, run_coroutine
+from tasklineage.core.metering import Meters
 from tasklineage.errors import CorruptObject, MissingObject, StoreError, UnhashableArgument
 from tasklineage.key.digest import Unresolved
 from tasklineage.storage.codecs import Undecodable
@@ -359,6 +361,8 @@ def attempt(body: Body) -> Any:
     task = this.task
     while True:
         body.enter()
+        is_metered = Meters.in_use or task.is_elsewhere
+        body.clock = body.made_meter() if is_metered else thread_time()
         try:
             value: Any = task.__wrapped__(*this.args, **this.kwargs)
             if task.is_async:

@@ -15,6 +15,7 @@ from tasklineage.core.capture import Capture
 from tasklineage.core.failure import without_our_frames
 from tasklineage.core.fold import Fold
 from tasklineage.core.frame import Frame
+from tasklineage.core.metering import Meter, Meters
 from tasklineage.core.program import working_folder
 from tasklineage.core.run import RunState
 from tasklineage.core.shipping import Context, Reply, Shipment
@@ -89,6 +90,9 @@ class _Here(Body):
     def made_log(self) -> Capture:
         return _ToldCapture(self._tell)
 
+    def made_meter(self) -> Meter:
+        return Meter(is_outermost=True)
+
     def flush(self) -> None:
         """Tell what was printed and not told yet."""
         log = getattr(self, "log", None)
@@ -155,6 +159,7 @@ def _joined(packed: bytes) -> RunState:
     if config.settings() != context.settings:
         config.change(**context.settings._asdict())
     capture.set_quiet(True)
+    Meters.in_use = True
     return run
 
 

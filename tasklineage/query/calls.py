@@ -371,6 +371,31 @@ class Call:
         return tuple(Attempt(self._store, attempt) for attempt in _attempts_of(record))
 
     @property
+    def cpu_time(self) -> float | None:
+        """CPU seconds of its body, all attempts together; None where it was not measured.
+
+        In a worker process those of all its threads, and of the processes that it has waited for;
+        else those of its thread.
+        """
+        record = self._executed()
+        return None if isinstance(record, CallBegin) else record.cpu
+
+    @property
+    def peak_memory(self) -> int | None:
+        """Bytes of its worker process that were resident at once while its body ran, at most.
+
+        None where it was not measured: in a process that calls share.
+        """
+        record = self._executed()
+        return None if isinstance(record, CallBegin) else record.memory
+
+    @property
+    def peak_gpu_memory(self) -> int | None:
+        """Bytes of its GPUs that were allocated at once, at most; None where it used none."""
+        record = self._executed()
+        return None if isinstance(record, CallBegin) else record.gpu
+
+    @property
     def mutated(self) -> tuple[str, ...]:
         """Parameters and globals that it changed in place."""
         record = self._executed()

@@ -15,6 +15,7 @@ from tasklineage.query.cells import (
     call_row,
     error_text,
     run_cells,
+    usage_cells,
 )
 from tasklineage.query.render import (
     html_block,
@@ -65,6 +66,7 @@ def call_card(call: Call) -> str:
         "computed by": call.producer_id or "",
         "started": cells["started"],
         "took": cells["took"],
+        **usage_cells(call),
         "error": error_text(error),
     }
     heading = html_heading(call.task, html_status(cells["status"]))

@@ -5,7 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tasklineage.errors import TasklineageError
-from tasklineage.query.render import duration_text, one_line, size_text, time_text
+from tasklineage.query.render import (
+    duration_text,
+    one_line,
+    seconds_text,
+    size_text,
+    time_text,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -46,6 +52,16 @@ def call_cells(call: Call) -> Cells:
         "status": status,
         "started": time_text(call.started),
         "took": duration_text(call.started, ended) if is_timed else "",
+    }
+
+
+def usage_cells(call: Call) -> Cells:
+    """What a call took; an empty text for what was not measured."""
+    cpu, memory, gpu = call.cpu_time, call.peak_memory, call.peak_gpu_memory
+    return {
+        "cpu time": "" if cpu is None else seconds_text(cpu),
+        "peak memory": "" if memory is None else size_text(memory),
+        "GPU memory": "" if gpu is None else size_text(gpu),
     }
 
 

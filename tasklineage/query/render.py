@@ -40,7 +40,11 @@ def duration_text(started: datetime | None, ended: datetime | None) -> str:
     """How long it took, or has taken so far: `12 ms`, `3.2 s`, `4 min 05 s`."""
     if started is None:
         return ""
-    seconds = max(((ended or datetime.now(UTC)) - started).total_seconds(), 0.0)
+    return seconds_text(max(((ended or datetime.now(UTC)) - started).total_seconds(), 0.0))
+
+
+def seconds_text(seconds: float) -> str:
+    """So many seconds: `12 ms`, `3.2 s`, `4 min 05 s`."""
     if seconds < 1:
         return f"{seconds * 1000:.3g} ms" if seconds < 0.0995 else f"{seconds * 1000:.0f} ms"
     if seconds < 60:

@@ -253,6 +253,12 @@ class CallEnd(NamedTuple):
     """What of the result may be unpacked and passed on: path inside it, Digest and type of each."""
     miss: str = ""
     """Why the newest memo of the key did not answer: see `Miss`. Empty where there was none."""
+    cpu: float | None = None
+    """CPU seconds of its body, all attempts together; None: not measured."""
+    memory: int | None = None
+    """Bytes of its process that were resident at once while its body ran, at most."""
+    gpu: int | None = None
+    """Bytes of its GPUs that were allocated at once, at most."""
 
 
 class Hit(NamedTuple):

@@ -1,0 +1,162 @@
+"""What a call takes of the machine: CPU time, memory, and memory of GPUs.
+
+In a thread that others run beside, only the CPU time of that thread is the call's own. In a worker
+process there is nobody else: CPU time is that of all its threads, and of the processes that the
+call has waited for; memory is the most that was resident while the call ran. The kernel keeps that
+maximum, and lets go of it when told to (`/proc/self/clear_refs`), so that it is one of the call and
+not of the life of its worker. A call inside of another begins a new maximum, and what was there
+before is added to those around it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import threading
+from collections.abc import Iterator
+from time import perf_counter, thread_time
+from typing import Any, ClassVar
+
+_BRIEF = 1e-3
+"""Seconds below which a call inside of another is not worth a look at the memory."""
+_RESET_PEAK = b"5"
+
+
+Usage = tuple[float | None, int | None, int | None]
+"""What one call took: CPU seconds; the bytes of its process that were resident at once, at most;
+the bytes of its GPUs that were allocated at once, at most. None: not known."""
+NOTHING: Usage = (None, None, None)
+
+
+def added(before: Usage, taken: tuple[float, int, int]) -> Usage:
+    """What was taken by attempts and by one more; 0 bytes are not known."""
+    (cpu, memory, gpu), (seconds, *most) = before, taken
+    return (cpu or 0.0) + seconds, max(memory or 0, most[0]) or None, max(gpu or 0, most[1]) or None
+
+
+class Meters:
+    """The meters that run in this process. The lock guards all of it."""
+
+    in_use: ClassVar[bool] = False
+    """Whether this process is a worker, where every call has a meter."""
+    lock = threading.Lock()
+    running: ClassVar[list[Meter]] = []
+    looked: ClassVar[float] = 0.0
+    """When the maximum was last looked at."""
+    floor: ClassVar[int] = 0
+    """The maximum as it was then."""
+
+
+class Meter:
+    """Measures from its making to its end.
+
+    `is_outermost`: the call was shipped to this process, which has nothing else to do, unless there
+    is another one of these.
+    """
+
+    __slots__ = ("_began", "_clocks", "_is_alone", "_is_outermost", "gpu", "memory")
+
+    def __init__(self, *, is_outermost: bool = False) -> None:
+        self.memory = self.gpu = 0
+        self._is_outermost = is_outermost
+        self._began = perf_counter()
+        with Meters.lock:
+            others = Meters.running
+            self._is_alone = is_outermost and not others
+            if is_outermost:
+                for other in others:
+                    other._is_alone = False
+            if not others or self._began - Meters.looked > _BRIEF:
+                _look(others)
+                _begin_maximum()
+            others.append(self)
+        self._clocks = thread_time(), _process_time() if is_outermost else 0.0
+
+    def end(self) -> tuple[float, int, int]:
+        """CPU seconds and bytes that it took; 0 bytes are not known."""
+        thread, process = self._clocks
+        cpu = _process_time() - process if self._is_alone else thread_time() - thread
+        with Meters.lock:
+            is_brief = perf_counter() - self._began < _BRIEF
+            if self._is_outermost or not Meters.in_use or not is_brief:
+                _look(Meters.running)
+            with contextlib.suppress(ValueError):  # forked meanwhile
+                Meters.running.remove(self)
+        return cpu, self.memory, self.gpu
+
+
+def _look(meters: list[Meter]) -> None:
+    """Take the maximum since the last one was begun as one of these meters."""
+    Meters.looked = perf_counter()
+    if meters:
+        memory, gpu = _peak_memory(), _gpu_memory()
+        for meter in meters:
+            meter.memory = max(meter.memory, memory)
+            meter.gpu = max(meter.gpu, gpu)
+
+
+def _begin_maximum() -> None:
+    if Meters.in_use:
+        with contextlib.suppress(OSError), open("/proc/self/clear_refs", "wb", 0) as file:
+            file.write(_RESET_PEAK)
+        Meters.floor = _status()[0]
+    for cuda, device in _cuda_devices():
+        cuda.reset_peak_memory_stats(device)
+
+
+def _peak_memory() -> int:
+    """The maximum; where it cannot be begun anew and has not grown, what is resident now."""
+    if not Meters.in_use:
+        return 0
+    peak, now = _status()
+    return peak if peak > Meters.floor else now
+
+
+def _status() -> tuple[int, int]:
+    """The most bytes that were resident, and those that are; 0 where nobody says it."""
+    try:
+        with open("/proc/self/status", "rb", 0) as file:
+            content = file.read()
+    except OSError:  # not Linux
+        return 0, 0
+    return _kilobytes(content, b"VmHWM:"), _kilobytes(content, b"VmRSS:")
+
+
+def _kilobytes(content: bytes, name: bytes) -> int:
+    _, _, rest = content.partition(name)
+    return int(rest.split(None, 1)[0]) << 10 if rest else 0
+
+
+def _process_time() -> float:
+    """CPU seconds of this process and of those that it has waited for."""
+    from resource import RUSAGE_CHILDREN, RUSAGE_SELF, getrusage
+
+    own, others = getrusage(RUSAGE_SELF), getrusage(RUSAGE_CHILDREN)
+    return own.ru_utime + own.ru_stime + others.ru_utime + others.ru_stime
+
+
+def _gpu_memory() -> int:
+    """Bytes that torch has had allocated at once on each GPU, and that cupy holds."""
+    found = sum(cuda.max_memory_allocated(device) for cuda, device in _cuda_devices())
+    cupy: Any = sys.modules.get("cupy")
+    if cupy is not None:
+        with contextlib.suppress(Exception):  # no GPU after all
+            found += cupy.get_default_memory_pool().total_bytes()
+    return int(found)
+
+
+def _cuda_devices() -> Iterator[tuple[Any, int]]:
+    """`torch.cuda` with each device that this process sees, if it uses any; it imports nothing."""
+    cuda: Any = getattr(sys.modules.get("torch"), "cuda", None)
+    if cuda is not None and cuda.is_initialized():
+        for device in range(cuda.device_count()):
+            yield cuda, device
+
+
+def _after_fork() -> None:
+    Meters.lock = threading.Lock()
+    Meters.running = []
+
+
+os.register_at_fork(after_in_child=_after_fork)
