@@ -179,6 +179,10 @@ class WorkerLost(TasklineageError):
     """A worker died while it executed a call."""
 
 
+class SchedulerLost(WorkerLost):
+    """The scheduler of a cluster is gone, and with it all that was in flight."""
+
+
 class UnsatisfiableResources(TasklineageError, ValueError):
     """Nobody offers the resources that a task asks for."""
 

@@ -168,6 +168,11 @@ def set_quiet(quiet: bool) -> None:
     _flight.quiet = quiet
 
 
+def is_quiet() -> bool:
+    """Whether what calls write is only captured."""
+    return _flight.quiet
+
+
 def echo(text: str, *, is_err: bool) -> None:
     """Show what a call has written in another process; it is captured there."""
     if _flight.quiet:

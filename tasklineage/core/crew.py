@@ -12,6 +12,28 @@ _PATIENCE = 0.01
 """Seconds without a finished element after which several pumps run."""
 
 
+class Room:
+    """As many pumps as an executor has slots, now; they wait for others, and do nothing else."""
+
+    def __init__(self, executor: Executor, most: int | None) -> None:
+        self._executor = executor
+        self._most = most
+
+    @property
+    def limit(self) -> int:
+        """How many there may be."""
+        slots = self._executor.slots
+        return slots if self._most is None else min(slots, self._most)
+
+    width = limit
+
+    def note(self, began: float, ended: float) -> None:
+        """What an element takes makes no difference."""
+
+    def widen(self) -> None:
+        """There are as many as there may be."""
+
+
 class Crew:
     """How many pumps of a map there are, and should be.
 
@@ -22,17 +44,16 @@ class Crew:
     def __init__(
         self,
         executor: Executor,
-        limit: int,
+        pace: Pace | Room,
         lock: threading.Lock,
         pump: Callable[[], object],
         finished: Callable[[], int],
     ) -> None:
-        self.limit = limit
         self.running = 0
         self._queued = 0
         self._stands_by = False
         self._is_over = threading.Event()
-        self._pace = Pace(limit)
+        self._pace = pace
         self._executor = executor
         self._lock = lock
         self._pump = pump
@@ -44,7 +65,7 @@ class Crew:
             return
         with self._lock:
             width = self._pace.width
-            wanted = min(self.limit, width + 1, self.running + ready)
+            wanted = min(self._pace.limit, width + 1, self.running + ready)
             missing = wanted - self.running - self._queued - self._stands_by
             self._queued += max(0, missing)
         for i in range(missing):

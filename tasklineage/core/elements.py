@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -13,6 +13,7 @@ from tasklineage.core import engine, memos
 from tasklineage.core.call import Call, Outcome, Shared
 from tasklineage.core.failure import is_interrupt
 from tasklineage.core.frame import Frame
+from tasklineage.core.portion import Portion
 from tasklineage.core.source import Source
 from tasklineage.key.digest import Unresolved
 from tasklineage.key.pins import live
@@ -90,11 +91,19 @@ class Elements:
         shared: dict[str, Any],
         parent: Frame,
         executor: Executor,
+        most: int | None,
+        *,
+        stops_at_failure: bool,
     ) -> None:
         self.task = task
         self._elsewhere = None if executor.shares_memory else executor
         """Who runs the bodies, if that is not this process."""
         asked = task.settings.resources
+        is_together = self._elsewhere and not asked and task.settings.timeout is None
+        workers = min(executor.width, most or executor.width)
+        self.portion = Portion(executor.portion if is_together else 0.0, workers)
+        """How many calls are executed in one go."""
+        self._stops_at_failure = stops_at_failure
         self._reserve: Callable[[], AbstractContextManager[object]] = (
             partial(executor.offer.reserve, asked) if asked else nullcontext
         )
@@ -158,14 +167,30 @@ class Elements:
         store.prefetch(as_ref(memo.output) for memo in found if memo and memo.output)
         return time.perf_counter() - began
 
-    def execute(self, call: Call) -> Outcome[Any]:
-        """What came of a call that no memo answered when it was pulled."""
+    def execute(self, calls: Sequence[Call]) -> list[Outcome[Any] | None]:
+        """What came of calls that no memo answered when they were pulled.
+
+        Of several, None stands for one that has not been executed yet.
+        """
         began = time.time()
-        with self._reserve():
-            outcome = engine.outcome(call, self._elsewhere)
-        if not call.is_checked:
-            self._keys.append(call.key)
-        return self.outcome_of(call, outcome, began, time.time())
+        outcomes: list[Outcome[Any] | None]
+        if self._elsewhere is not None and self.portion.varies:
+            outcomes, took = engine.outcomes(
+                calls, self._elsewhere, 4 * self._elsewhere.portion,
+                stops_at_failure=self._stops_at_failure,
+            )  # fmt: skip
+            self.portion.note(len(calls) - outcomes.count(None), took)
+        else:
+            with self._reserve():
+                outcomes = [engine.outcome(calls[0], self._elsewhere)]
+        ended = time.time()
+        for place, call in enumerate(calls):
+            outcome = outcomes[place]
+            if outcome is not None:
+                if not call.is_checked:
+                    self._keys.append(call.key)
+                outcomes[place] = self.outcome_of(call, outcome, began, ended)
+        return outcomes
 
     def outcome_of(
         self, call: Call, outcome: Outcome[Any], since: float, until: float

@@ -10,9 +10,10 @@ worker. The two drivers of a body, `execute` and `execute_async`, differ only in
 
 from __future__ import annotations
 
+import math
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from time import thread_time
@@ -144,6 +145,61 @@ def outcome(this: Call, elsewhere: Executor | None = None) -> Outcome[Any]:
     except BaseException as error:
         return Outcome(None, without_our_frames(error), this.status, this.id)
     return Outcome(value, None, this.status, this.id, this.output.digest, this.is_hit)
+
+
+def outcomes(
+    calls: Sequence[Call], executor: Executor, seconds: float, *, stops_at_failure: bool
+) -> tuple[list[Outcome[Any] | None], float]:
+    """What came of calls of one task whose bodies that executor runs together, and how long it was.
+
+    None stands for a call that was not begun (see `elsewhere.execute_all`), or that somebody else
+    is executing. There is at least one that is not.
+    """
+    from tasklineage.core import elsewhere  # for those who need processes
+
+    found: list[Outcome[Any] | None] = [None] * len(calls)
+    flight, acquired, took = calls[0].run.store.flight, list[bytes](), math.inf
+    try:
+        places = list(_acquired(calls, acquired))
+        calls[0].run.store.catch_up()
+        for place in places:
+            found[place] = _hit(calls[place])
+        missed = [place for place in places if found[place] is None]
+        if missed:
+            made, took = elsewhere.execute_all(
+                [calls[place] for place in missed], executor, seconds,
+                stops_at_failure=stops_at_failure,
+            )  # fmt: skip
+            for place, one in zip(missed, made, strict=True):
+                found[place] = one
+    finally:
+        for key in acquired:
+            _release(flight, key)
+    if not any(found):
+        found[0] = outcome(calls[0], executor)
+    return found, took
+
+
+def _acquired(calls: Sequence[Call], acquired: list[bytes]) -> Iterator[int]:
+    """The places of the calls that nobody else is executing; their keys are acquired."""
+    flight = calls[0].run.store.flight
+    for place, this in enumerate(calls):
+        if not this.task.settings.memo:
+            yield place
+        elif this.key not in acquired and flight.try_acquire(this.key, this.parent.held):
+            acquired.append(this.key)
+            yield place
+
+
+def _hit(this: Call) -> Outcome[Any] | None:
+    """What came of a call that a memo answers; None: there is none."""
+    try:
+        value = answer(this)
+    except BaseException as error:
+        return Outcome(None, without_our_frames(error), this.status, this.id)
+    if value is MISS:
+        return None
+    return Outcome(value, None, this.status, this.id, this.output.digest, True)
 
 
 def bare_value(task: Task[Any, Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -306,9 +362,9 @@ def execute(this: Call, body: Callable[[Call], Any] | None = None) -> Any:
 
 def _execute_elsewhere(this: Call, executor: Executor) -> Outcome[Any]:
     """As `execute`, with the body run by another process."""
-    from tasklineage.core import shipping  # for those who need processes
+    from tasklineage.core import elsewhere  # for those who need processes
 
-    found = execute(this, partial(shipping.execute, executor=executor))
+    found = execute(this, partial(elsewhere.execute, executor=executor))
     if this.is_hit:  # the value of a memo that came meanwhile
         return Outcome(found, None, this.status, this.id, this.output.digest, True)
     outcome: Outcome[Any] = found

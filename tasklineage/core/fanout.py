@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
 
 from tasklineage.core.arrivals import Arrivals
 from tasklineage.core.call import Outcome, recorded_call
+from tasklineage.core.crew import Room
 from tasklineage.core.deferred import Deferred
 from tasklineage.core.elements import Elements
 from tasklineage.core.frame import Frame
+from tasklineage.core.pace import Pace
 from tasklineage.core.progress import progress
 from tasklineage.core.pumps import Pumps
 from tasklineage.core.source import Source
@@ -82,7 +84,6 @@ class Fanout(Deferred, Sequence[R], Generic[R]):
         on_error: OnError,
         max_workers: int | None,
     ) -> None:
-        limit = min(executor.slots, max_workers or executor.slots)
         self._task = task
         self._source = source
         self._parent = parent
@@ -91,10 +92,18 @@ class Fanout(Deferred, Sequence[R], Generic[R]):
         self._places: list[int] = []
         self._bar = progress(task.name, source.total) if parent.id is None else None
         self._arrivals = Arrivals(self._show)
+        stops = on_error == "raise"
+        elements = Elements(
+            task, source, shared, parent, executor, max_workers, stops_at_failure=stops
+        )
+        pace = (
+            Pace(min(executor.slots, max_workers or executor.slots))
+            if executor.shares_memory
+            else Room(executor, max_workers)
+        )
         self._pumps = Pumps(
-            Elements(task, source, shared, parent, executor),
-            source, parent, executor.driver, limit,
-            stops_at_failure=on_error == "raise", arrivals=self._arrivals,
+            elements, source, parent, executor.driver, pace,
+            stops_at_failure=stops, arrivals=self._arrivals,
         )  # fmt: skip
         self._pumps.start()
         parent.add_pending(self)

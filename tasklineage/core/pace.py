@@ -30,7 +30,7 @@ class Pace:
 
     def __init__(self, limit: int) -> None:
         self.width = 1
-        self._limit = limit
+        self.limit = limit
         self._alone = _LONG
         self._trial = _TRIAL
         self._times: list[float] = []
@@ -38,7 +38,7 @@ class Pace:
 
     def note(self, began: float, ended: float) -> None:
         """An element has been executed between these moments, in seconds of one clock."""
-        if self._limit == 1:
+        if self.limit == 1:
             return
         if not self._times:
             self._began = began if self.width == 1 else ended
@@ -46,29 +46,29 @@ class Pace:
         if self.width == 1:
             if len(self._times) >= self._trial:
                 self._judge_alone()
-        elif len(self._times) > max(_TRIAL, 2 * self._limit):
+        elif len(self._times) > max(_TRIAL, 2 * self.limit):
             self._judge_together((ended - self._began) / (len(self._times) - 1))
 
     def widen(self) -> None:
         """An element takes long: several pumps never do harm."""
-        if self.width != self._limit:
-            self._begin(self._limit)
+        if self.width != self.limit:
+            self._begin(self.limit)
             self._alone = _LONG
 
     def _judge_alone(self) -> None:
         usual = sorted(self._times)[: max(1, int(_USUAL * len(self._times)))]
         self._alone = sum(usual) / len(usual)
-        self._begin(1 if self._alone < _QUICK else self._limit)
+        self._begin(1 if self._alone < _QUICK else self.limit)
 
     def _judge_together(self, period: float) -> None:
         """Go on with several if elements are finished at a rate that one could not reach.
 
         A rate that not even so many could reach tells that elements have become quicker.
         """
-        expected = self._alone / self._limit
+        expected = self._alone / self.limit
         if period >= _LONG or _USUAL * expected <= period <= _GAIN * self._alone:
             self._trial = _TRIAL
-            self._begin(self._limit)
+            self._begin(self.limit)
         else:
             self._trial = min(2 * self._trial, _LONGEST_TRIAL)
             self._begin(1)

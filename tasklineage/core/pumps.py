@@ -22,10 +22,11 @@ from typing import Any
 
 from tasklineage.core.arrivals import Arrivals
 from tasklineage.core.call import Call, Outcome
-from tasklineage.core.crew import Crew
+from tasklineage.core.crew import Crew, Room
 from tasklineage.core.elements import Elements
 from tasklineage.core.failure import is_interrupt
 from tasklineage.core.frame import Frame, current, waiting
+from tasklineage.core.pace import Pace
 from tasklineage.core.source import Source
 from tasklineage.errors import WorkerLost
 from tasklineage.executors.base import DEEPEST, Blocked, Executor, current_seat
@@ -47,7 +48,7 @@ class Pumps:
         source: Source,
         parent: Frame,
         executor: Executor,
-        limit: int,
+        pace: Pace | Room,
         stops_at_failure: bool,
         arrivals: Arrivals,
     ) -> None:
@@ -58,14 +59,15 @@ class Pumps:
         self._stops_at_failure = stops_at_failure
         self._arrivals = arrivals
         self._crew = Crew(
-            executor, limit, arrivals.lock, self._pump, lambda: len(arrivals.completed)
+            executor, pace, arrivals.lock, self._pump, lambda: len(arrivals.completed)
         )
         self._ready: deque[tuple[int, Call]] = deque()
         self._in_flight: dict[bytes, int] = {}
         self._is_pulling = False
         self._is_stopped = False
         self._is_ending = False
-        self._batch = 2 * limit
+        self._batch = 2 * pace.limit
+        self._portion = elements.portion if elements.portion.varies else None
         _all.add(self)
 
     def start(self) -> None:
@@ -132,16 +134,17 @@ class Pumps:
         is_surplus = False
         token = current.set(self._parent)
         try:
-            while not is_surplus and (next_one := self._next()) is not None:
-                index, call = next_one
+            while not is_surplus and (taken := self._next()):
                 began = time.perf_counter()
+                outcomes: list[Outcome[Any] | None]
                 try:
-                    outcome = self._elements.execute(call)
+                    outcomes = self._elements.execute([call for _, call in taken])
                 except BaseException as error:  # an interrupt outside of the body
-                    outcome = Outcome(None, error, CANCELLED)
-                self._publish(index, call.key, outcome)
-                if is_interrupt(outcome.error):
-                    raise outcome.error
+                    outcomes = [Outcome(None, error, CANCELLED)] * len(taken)
+                self._publish(taken, outcomes)
+                for outcome in outcomes:
+                    if outcome is not None and is_interrupt(outcome.error):
+                        raise outcome.error
                 is_surplus = self._crew.note(began, time.perf_counter(), self._left())
         except BaseException as error:
             self._source.fail(error)
@@ -154,23 +157,37 @@ class Pumps:
             self._end_if_over()
         return is_surplus
 
-    def _next(self) -> tuple[int, Call] | None:
-        """The next element to execute, pulled if need be; None: there is none for this pump."""
+    def _next(self) -> list[tuple[int, Call]]:
+        """The next elements to execute, pulled if need be; none: there are none for this pump."""
         while True:
             with self._arrivals.lock:
                 if self._is_stopped:
-                    return None
-                if self._ready:
-                    following = self._ready.popleft()
-                    key = following[1].key
-                    self._in_flight[key] = self._in_flight.get(key, 0) + 1
-                    return following
-                if self._is_pulling or self._source.is_exhausted:
-                    return None
+                    return []
+                is_all = self._is_pulling or self._source.is_exhausted
+                taken = self._taken(is_all=is_all)
+                if taken or is_all:
+                    return taken
                 self._is_pulling = True
                 first = len(self._arrivals.outcomes)
                 batch = self._batch
             self._pull(first, batch)
+
+    def _taken(self, *, is_all: bool) -> list[tuple[int, Call]]:
+        """Elements that are ready, now in flight; none where more should be read first."""
+        ready, portion, in_flight = self._ready, self._portion, self._in_flight
+        size = 1
+        if portion is not None:
+            count = len(ready)
+            if not is_all and count < portion.least():
+                return []
+            size = portion.size(count, is_all=is_all)
+        taken: list[tuple[int, Call]] = []
+        while ready and len(taken) < size:
+            one = ready.popleft()
+            taken.append(one)
+            key = one[1].key
+            in_flight[key] = in_flight.get(key, 0) + 1
+        return taken
 
     def _pull(self, first: int, batch: int) -> None:
         """Read and look up the next batch; publish its hits."""
@@ -188,7 +205,8 @@ class Pumps:
             is_quick = took < _QUICK_PULL  # to fetch many at once takes hardly longer than one
             with arrivals.lock:
                 self._is_pulling = False
-                self._batch = min(2 * batch, _LARGEST_BATCH) if is_quick else max(batch // 2, 1)
+                most = max(_LARGEST_BATCH, self._elements.portion.least())
+                self._batch = min(2 * batch, most) if is_quick else max(batch // 2, 1)
                 arrivals.outcomes += [None] * len(pulled)
                 for index, one in enumerate(pulled, first):
                     if isinstance(one, Call):
@@ -202,13 +220,21 @@ class Pumps:
         """How many elements are ready for a pump: those of a map that is stopped never will be."""
         return 0 if self._is_stopped else len(self._ready)
 
-    def _publish(self, index: int, key: bytes, outcome: Outcome[Any]) -> None:
+    def _publish(self, taken: list[tuple[int, Call]], outcomes: list[Outcome[Any] | None]) -> None:
+        """Put outcomes in their places; what was not executed is the next to be."""
+        in_flight = self._in_flight
         with self._arrivals.lock:
-            if self._in_flight[key] > 1:
-                self._in_flight[key] -= 1
-            else:
-                del self._in_flight[key]
-            self._put(index, outcome)
+            left: list[tuple[int, Call]] = []
+            for (index, call), outcome in zip(taken, outcomes, strict=True):
+                if in_flight[call.key] > 1:
+                    in_flight[call.key] -= 1
+                else:
+                    del in_flight[call.key]
+                if outcome is None:
+                    left.append((index, call))
+                else:
+                    self._put(index, outcome)
+            self._ready.extendleft(reversed(left))
             self._arrivals.notify_locked(is_pressing=not self._ready)
 
     def _put(self, index: int, outcome: Outcome[Any]) -> None:

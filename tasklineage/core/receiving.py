@@ -1,16 +1,18 @@
-"""A call that was shipped to this worker process: its body is run, and what came of it told."""
+"""Calls that were shipped to this worker process: their bodies are run, what came of them told."""
 
 from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from tasklineage import config
 from tasklineage.core import capture, engine
 from tasklineage.core.body import Body
-from tasklineage.core.call import Call
+from tasklineage.core.call import Call, Plan
 from tasklineage.core.capture import Capture
 from tasklineage.core.failure import without_our_frames
 from tasklineage.core.fold import Fold
@@ -18,16 +20,27 @@ from tasklineage.core.frame import Frame
 from tasklineage.core.metering import Meter, Meters
 from tasklineage.core.program import working_folder
 from tasklineage.core.run import RunState
-from tasklineage.core.shipping import Context, Reply, Shipment
+from tasklineage.core.shipping import (
+    VISIBLE,
+    Context,
+    Delivery,
+    Item,
+    Reply,
+    Shipment,
+    Surroundings,
+    is_from_here,
+)
 from tasklineage.core.task import Task
 from tasklineage.errors import ConfigError
 from tasklineage.executors import parcels
+from tasklineage.executors.place import around
 from tasklineage.executors.serving import packed_error
-from tasklineage.storage.records import FAILED, CallEnd
+from tasklineage.storage.records import CallEnd
 
 if TYPE_CHECKING:
     from tasklineage.executors.serving import Tell
 
+K = TypeVar("K")
 T = TypeVar("T")
 _REMEMBERED = 64
 
@@ -35,33 +48,77 @@ _REMEMBERED = 64
 class _Worker:
     """What this worker has met, by its packed form."""
 
-    runs: ClassVar[dict[bytes, tuple[RunState, Context]]] = {}
+    runs: ClassVar[dict[tuple[bytes, Any], tuple[RunState, Context]]] = {}
     tasks: ClassVar[dict[bytes, Task[Any, Any]]] = {}
 
 
-def performed(shipment: Shipment, tell: Tell) -> Reply:
-    """What came of a call that was shipped here."""
+def performed(shipment: Shipment, tell: Tell) -> Delivery:
+    """What came of calls that were shipped here."""
+    began = time.perf_counter()
     run = _joined(shipment.context)
     task = _known(_Worker.tasks, shipment.task, lambda: parcels.unpack(shipment.task, ()))
     plan = task.plan()
+    replies: list[Reply | None] = [None] * len(shipment.items)
     if plan.code.digest != shipment.code:
-        return Reply(FAILED, None, None, packed_error(_refusal(task, shipment)), Fold(), (), True)
+        return Delivery(tuple(replies), 0.0, packed_error(_refusal(task, shipment)))
+    for place, item in enumerate(shipment.items):
+        this = _received(task, plan, run, shipment, item)
+        reply = replies[place] = _reply(this, shipment, item, partial(_tell_of, tell, place))
+        if reply.error and place < len(replies) - 1:
+            tell((place, "reply", reply))  # what is stored nowhere else
+            replies[place] = None
+            if shipment.stops_at_failure:
+                break
+        if time.perf_counter() - began > shipment.seconds:
+            break
+    return Delivery(tuple(replies), time.perf_counter() - began)
+
+
+def _tell_of(tell: Tell, place: int, told: tuple[str, Any]) -> None:
+    tell((place, *told))
+
+
+def _received(
+    task: Task[Any, Any], plan: Plan, run: RunState, shipment: Shipment, item: Item
+) -> Call:
     parent = Frame(run, shipment.parent)
     parent.adopt(shipment.held)
-    this = Call.received(
-        task, plan, parent, shipment.args, shipment.kwargs, shipment.digests, shipment.salt,
-        shipment.key, shipment.position, shipment.edges, shipment.miss,
+    return Call.received(
+        task, plan, parent, item.args, item.kwargs, item.digests, item.salt, item.key,
+        item.position, item.edges, item.miss,
     )  # fmt: skip
-    body = _Here(this, shipment, tell)
+
+
+def _reply(this: Call, shipment: Shipment, item: Item, tell: Tell) -> Reply:
+    """What came of one call; one before it may have made it as well."""
+    fold = None if shipment.parent is None else this.parent.fold
+    if item is not shipment.items[0]:
+        value = engine.answer(this)
+        if value is not engine.MISS:
+            return _done(this, value, fold, is_hit=True)
+    body = _Here(this, item, tell)
     try:
         value = engine.attempt(body)
     except BaseException as error:
-        return Reply(this.status, None, None, packed_error(without_our_frames(error)), parent.fold)
+        return Reply(
+            this.status, this.id, None, None, packed_error(without_our_frames(error)), fold
+        )
     finally:
         body.flush()
-    if this.output.is_stored:
-        return Reply(this.status, this.output, None, b"", parent.fold, body.parts)
-    return Reply(this.status, None, value, b"", parent.fold)
+    return _done(this, value, fold, body.parts)
+
+
+def _done(
+    this: Call,
+    value: Any,
+    fold: Fold | None,
+    parts: tuple[tuple[str, bytes, str], ...] = (),
+    *,
+    is_hit: bool = False,
+) -> Reply:
+    output = this.output if this.output.is_stored else None
+    kept = value if output is None else None
+    return Reply(this.status, this.id, output, kept, b"", fold, parts, is_hit)
 
 
 class _Here(Body):
@@ -69,12 +126,12 @@ class _Here(Body):
 
     __slots__ = ("_tell", "parts")
 
-    def __init__(self, this: Call, shipment: Shipment, tell: Tell) -> None:
+    def __init__(self, this: Call, item: Item, tell: Tell) -> None:
         self._tell = tell
         self.parts: tuple[tuple[str, bytes, str], ...] = ()
-        this.id = shipment.id
-        self.open(this, shipment.attempts)
-        if not shipment.attempts:
+        this.id = item.id
+        self.open(this, item.attempts)
+        if not item.attempts:
             self.begin()
         self.describe()
 
@@ -88,7 +145,7 @@ class _Here(Body):
         self.flush()
 
     def made_log(self) -> Capture:
-        return _ToldCapture(self._tell)
+        return _ToldCapture(self._tell) if capture.is_quiet() else Capture()
 
     def made_meter(self) -> Meter:
         return Meter(is_outermost=True)
@@ -105,7 +162,7 @@ class _Here(Body):
 
 
 class _ToldCapture(Capture):
-    """Tells each line that a call writes."""
+    """Tells each line that a call writes; it is shown there."""
 
     __slots__ = ("_tell", "_waiting")
 
@@ -139,31 +196,49 @@ class _ToldCapture(Capture):
 
 def _joined(packed: bytes) -> RunState:
     """The run that a call belongs to, as this process takes part in it."""
+    executor = around.get()
 
     def join() -> tuple[RunState, Context]:
         context: Context = parcels.unpack(packed, ())
         run = RunState(
             context.name, context.store, refresh=context.refresh, verify=context.verify,
-            store_args=context.store_args, executor="threads:1",
+            store_args=context.store_args, executor=executor or "threads:1",
         )  # fmt: skip
         run.join(context.run, context.refresh_since)
         return run, context
 
-    run, context = _known(_Worker.runs, packed, join)
-    if config.environment() != context.environment:
-        os.environb.clear()
-        os.environb.update(context.environment)
-    if context.folder and working_folder() != context.folder:
-        os.chdir(context.folder)
-    sys.path[:] = context.path
-    if config.settings() != context.settings:
-        config.change(**context.settings._asdict())
-    capture.set_quiet(True)
-    Meters.in_use = True
+    run, context = _known(_Worker.runs, (packed, executor), join)
+    if not is_from_here(context):
+        capture.set_quiet(True)
+        Meters.in_use = True
+        _settle_in(context.surroundings)
+        if config.settings() != context.settings:
+            config.change(**context.settings._asdict())
     return run
 
 
-def _known(table: dict[bytes, T], packed: bytes, make: Callable[[], T]) -> T:
+def _settle_in(around: Surroundings) -> None:
+    """Let this process have the surroundings of the one that the calls come from."""
+    variables = around.environment
+    if around.folder is None:
+        for name, value in variables.items():
+            if value is None:
+                os.environb.pop(name, None)
+            else:
+                os.environb[name] = value
+        sys.path += [one for one in around.path if one not in sys.path]
+        return
+    if VISIBLE not in variables and VISIBLE in os.environb:
+        variables = {**variables, VISIBLE: os.environb[VISIBLE]}
+    if config.environment() != variables:
+        os.environb.clear()
+        os.environb.update({name: value for name, value in variables.items() if value is not None})
+    if around.folder and working_folder() != around.folder:
+        os.chdir(around.folder)
+    sys.path[:] = around.path
+
+
+def _known(table: dict[K, T], packed: K, make: Callable[[], T]) -> T:
     found = table.get(packed)
     if found is None:
         if len(table) >= _REMEMBERED:

@@ -1,45 +1,28 @@
-"""Calls whose bodies run in another process: how they get there, and what is taken back.
+"""Calls on their way to another process, and what came of them on their way back.
 
-    here                                       in the worker
+    here (`elsewhere`)                         in the worker (`receiving`)
     key, look-up, lock ──── Shipment ────> Body: begin record, function, object, end record
-    outcome, fold, origins <─── Reply ───┘     what it prints is told at once
+    outcome, fold, origins <── Delivery ─┘     what it prints is told at once
 
-The worker has the same store open and writes objects and records itself. What happens when it is
-lost, or takes too long, is recorded here, where what it told until then is known.
+The worker has the same store open and writes objects and records itself.
 """
 
 from __future__ import annotations
 
+import os
 import sys
-import time
-from collections.abc import Callable, Sequence
+import uuid
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from tasklineage import config
-from tasklineage.core import capture
-from tasklineage.core.accesses import inherit
-from tasklineage.core.body import Body
-from tasklineage.core.call import Call, Outcome
-from tasklineage.core.capture import Capture
-from tasklineage.core.elements import StoredOutcome
-from tasklineage.core.failure import described, status_of
 from tasklineage.core.fold import Fold
 from tasklineage.core.program import working_folder
 from tasklineage.core.run import RunState
 from tasklineage.core.task import Options, Task
-from tasklineage.errors import TaskTimeout, WorkerLost
 from tasklineage.executors import parcels
 from tasklineage.executors.resources import held
-from tasklineage.executors.serving import unpacked_error
-from tasklineage.key.pins import live
-from tasklineage.storage.records import (
-    LOST,
-    TIMEOUT,
-    Attempt,
-    Edge,
-    Ref,
-    new_id,
-)
+from tasklineage.storage.records import Attempt, Edge, Ref
 
 if TYPE_CHECKING:
     from tasklineage.executors.base import Executor
@@ -47,13 +30,12 @@ if TYPE_CHECKING:
     from tasklineage.storage.records import Condition
     from tasklineage.storage.store import Store
 
-LOSSES = 3
-"""Workers that one call may lose before it fails; its own `retries` are not touched."""
-
 
 class Context(NamedTuple):
     """What the calls of one run have in common, as a worker needs it."""
 
+    process: str
+    """Where it comes from."""
     store: Store
     settings: config.Settings
     run: bytes
@@ -62,20 +44,23 @@ class Context(NamedTuple):
     refresh_since: float
     store_args: bool
     verify: float
-    environment: dict[bytes, bytes]
-    folder: str
+    surroundings: Surroundings
+
+
+class Surroundings(NamedTuple):
+    """What the bodies of calls find around them, beside the store."""
+
     path: tuple[str, ...]
+    """`sys.path`; a worker that has a path of its own looks there first."""
+    folder: str | None
+    """The working folder; None: that of the worker."""
+    environment: dict[bytes, bytes | None]
+    """The variables; where the folder is that of the worker, those that count. None: not set."""
 
 
-class Shipment(NamedTuple):
-    """One call on its way to a worker."""
+class Item(NamedTuple):
+    """One call on its way."""
 
-    context: bytes
-    """A packed `Context`, equal for many calls."""
-    task: bytes
-    """The packed task."""
-    code: bytes
-    """The code version that the worker must come to as well."""
     id: bytes
     key: bytes
     args: tuple[Any, ...]
@@ -85,13 +70,29 @@ class Shipment(NamedTuple):
     position: tuple[int, int | None] | None
     edges: tuple[Edge, ...]
     miss: str
-    parent: bytes | None
-    held: frozenset[bytes]
     attempts: tuple[Attempt, ...]
     """Those that are over: workers were lost, or stopped."""
 
-    def perform(self, tell: Tell) -> Reply:
-        """What came of it, in the worker."""
+
+class Shipment(NamedTuple):
+    """Calls of one task on their way to a worker, which executes one after the other."""
+
+    context: bytes
+    """A packed `Context`, equal for many calls."""
+    task: bytes
+    """The packed task."""
+    code: bytes
+    """The code version that the worker must come to as well."""
+    parent: bytes | None
+    held: frozenset[bytes]
+    """The keys that are held while they execute: their own, and those of their ancestors."""
+    items: tuple[Item, ...]
+    seconds: float
+    """After so long no further call is begun."""
+    stops_at_failure: bool
+
+    def perform(self, tell: Tell) -> Delivery:
+        """What came of them, in the worker."""
         from tasklineage.core.receiving import performed
 
         return performed(self, tell)
@@ -101,177 +102,55 @@ class Reply(NamedTuple):
     """What came of a call in a worker."""
 
     status: str
+    id: bytes
     output: Ref | None
     """Where the value is, if it is stored."""
     value: Any
     """The value, if it is not."""
     error: bytes
-    fold: Fold
-    """What the call adds to that of its parent."""
+    fold: Fold | None
+    """What the call adds to that of its parent; None: nothing."""
     parts: tuple[tuple[str, bytes, str], ...] = ()
-    is_refused: bool = False
-    """The worker has other code; `error` says so. It ends, and the next one may have the same."""
+    is_hit: bool = False
+    """A call before it in the same shipment had made this one, too."""
+
+
+class Delivery(NamedTuple):
+    """What came of a shipment."""
+
+    replies: tuple[Reply | None, ...]
+    """One for each call, in order; None: it was not begun, or has been told of before."""
+    seconds: float
+    """How long the worker was at it."""
+    refusal: bytes = b""
+    """The worker has other code, as this exception says; none was begun. The process ends, and the
+    next one may have the same."""
 
     @property
     def retires(self) -> bool:
-        """Whether the process that gives this reply is of no further use."""
-        return self.is_refused
+        """Whether the process that gives this is of no further use."""
+        return bool(self.refusal)
 
 
-def execute(this: Call, executor: Executor) -> Outcome[Any]:
-    """What came of a call whose body ran elsewhere; a large value stays in the store."""
-    body = _Elsewhere(this)
-    while True:
-        body.enter()
-        try:
-            reply = body.shipped(executor)
-        except BaseException as error:
-            body.leave()
-            delay = body.delay_after(error)
-            if delay is None:
-                return Outcome(body.fail(error), None, this.status, this.id, this.output.digest)
-            from tasklineage.core.policy import pause
-
-            pause(delay)
-        else:
-            body.leave()
-            return _taken(this, reply)
-
-
-def _taken(this: Call, reply: Reply) -> Outcome[Any]:
-    """The outcome that a reply stands for; the run and the parent learn of it."""
-    run, parent = this.run, this.parent
-    run.store.catch_up()
-    this.status = reply.status
-    if parent.call is not None:
-        _fold_in(parent.fold, reply.fold)
-    if reply.error:
-        raise unpacked_error(reply.error)
-    output = this.output = reply.output or Ref(b"")
-    if output.oid is not None and output.data is None:
-        run.origins.note_stored(output.digest, this.id, reply.parts)
-        return StoredOutcome(this, output, run.store)
-    value = reply.value
-    if output.data is not None:
-        with live():
-            value = run.store.get(output)
-        run.origins.note(value, output.digest, this.id, recorded=reply.parts)
-    return Outcome(value, None, this.status, this.id, output.digest)
-
-
-def _fold_in(parent: Fold, below: Fold) -> None:
-    conditions: Sequence[Condition] = tuple(below.conditions)
-    if conditions or below.accesses is not None:
-        conditions = inherit(parent, conditions, below.accesses)
-    parent.members |= below.members
-    parent.take(conditions, (below.expires,), below.volatile)
-
-
-class _Elsewhere(Body):
-    """The attempts of a call that a worker executes, as they look from here."""
-
-    __slots__ = ("_losses", "_stopped")
-
-    def __init__(self, this: Call) -> None:
-        self._losses = 0
-        self._stopped: BaseException | None = None
-        this.id = new_id()
-        self.open(this)
-        self.describe()
-
-    def enter(self) -> None:
-        self.log = Capture()
-        self.began = time.time()
-
-    def leave(self) -> None:
-        """Nothing of this process was set for the attempt."""
-
-    def shipped(self, executor: Executor) -> Reply:
-        """What the worker replies; it is given the call once more if it had other code."""
-        settings = self.this.task.settings
-        is_second = False
-        while True:
-            reply = executor.perform(
-                _shipment(self).perform, self._hear,
-                devices=held().devices, timeout=settings.timeout,
-            )  # fmt: skip
-            if not reply.is_refused:
-                return reply
-            if is_second:
-                raise unpacked_error(reply.error)
-            is_second = True
-
-    def delay_after(self, error: BaseException) -> float | None:
-        """As for any body; a lost worker is made good before anybody asks for retries."""
-        if isinstance(error, TaskTimeout | WorkerLost):
-            self._stopped = error
-        if not isinstance(error, WorkerLost):
-            return super().delay_after(error)
-        self._losses += 1
-        self._note_attempt(LOST, described(error))
-        if self._losses > LOSSES:
-            return None
-        self.frame.attempt += 1
-        return 0.0
-
-    def fail(self, error: BaseException) -> Any:
-        name = self.this.task.name
-        if error is self._stopped and isinstance(error, TaskTimeout):
-            error = TaskTimeout(f"{name} took longer than its timeout: {error}")
-            self._stopped = error
-        elif error is self._stopped and isinstance(error, WorkerLost):
-            error = WorkerLost(
-                f"{name} lost {self._losses} workers, each time it was tried: {error}", **error.data
-            )
-            self._stopped = error
-        return super().fail(error)
-
-    def status_of(self, error: BaseException) -> str:
-        if error is not self._stopped:
-            return status_of(error)
-        return TIMEOUT if isinstance(error, TaskTimeout) else LOST
-
-    def _hear(self, told: tuple[str, Any]) -> bool:
-        """Take note of what the worker tells; an attempt that begins has its own time."""
-        kind, what = told
-        if kind == "attempt":
-            self.attempts = list(what)
-            self.frame.attempt = len(what)
-            self.enter()
-            return True
-        if kind == "err":
-            self.log.add_err(what)
-        else:
-            self.log.add_out(what)
-        capture.echo(what, is_err=kind == "err")
-        return False
-
-
-def _shipment(body: _Elsewhere) -> Shipment:
-    this, task = body.this, body.this.task
-    return Shipment(
-        _context(this.run), _packed_task(task, this.code.digest), this.code.digest, this.id,
-        this.key, this.args, this.kwargs, this.digests, this.salt, this.position,
-        body.known_edges(), this.miss, this.parent.id, body.frame.held, tuple(body.attempts),
-    )  # fmt: skip
+VISIBLE = b"CUDA_VISIBLE_DEVICES"
 
 
 class _Packed:
-    """What was packed last, by what it was made of."""
+    """What was packed last, and by whom."""
 
+    process: ClassVar[str] = uuid.uuid4().hex
+    """Which process packs."""
     context: ClassVar[tuple[Any, bytes] | None] = None
     tasks: ClassVar[dict[Task[Any, Any], tuple[bytes, bytes]]] = {}
 
 
-def _context(run: RunState) -> bytes:
-    environment, devices = config.environment(), held().devices
-    if devices:
-        environment[b"CUDA_VISIBLE_DEVICES"] = ",".join(devices).encode()
+def packed_context(run: RunState, task: Task[Any, Any], executor: Executor) -> bytes:
+    """What calls of a run have in common, as it is now."""
     share = 0.0 if run.verification is None else run.verification.share
     context = Context(
-        run.store, config.settings()._replace(store=None, executor=None), run.id, run.name,
-        run.refresh, run.refresh_since, run.store_args, share, environment,
-        working_folder(), tuple(sys.path),
+        _Packed.process, run.store, config.settings()._replace(store=None, executor=None), run.id,
+        run.name, run.refresh, run.refresh_since, run.store_args, share,
+        _surroundings(task, executor),
     )  # fmt: skip
     known = _Packed.context
     if known is None or known[0] != context:
@@ -279,7 +158,26 @@ def _context(run: RunState) -> bytes:
     return known[1]
 
 
-def _packed_task(task: Task[Any, Any], code: bytes) -> bytes:
+def _surroundings(task: Task[Any, Any], executor: Executor) -> Surroundings:
+    variables = config.environment()
+    if not executor.shares_surroundings:
+        tracked = [extra[4:].encode() for extra in task.track if str(extra).startswith("env:")]
+        return Surroundings(tuple(sys.path), None, {name: variables.get(name) for name in tracked})
+    devices = held().devices
+    if devices:
+        variables[VISIBLE] = ",".join(devices).encode()
+    if executor.is_remote:  # its workers have devices of their own
+        variables.pop(VISIBLE, None)
+    return Surroundings(tuple(sys.path), working_folder(), {**variables})
+
+
+def is_from_here(context: Context) -> bool:
+    """Whether worker and driver are the same process."""
+    return context.process == _Packed.process
+
+
+def packed_task(task: Task[Any, Any], code: bytes) -> bytes:
+    """A task that has this code version."""
     known = _Packed.tasks.get(task)
     if known is None or known[0] != code:
         known = _Packed.tasks[task] = code, parcels.pack(task)[0]
@@ -309,3 +207,10 @@ def _restore_task(task: Task[Any, Any], state: tuple[Callable[..., Any], Options
 
 
 parcels.rules[Task] = _reduced_task
+
+
+def _after_fork() -> None:
+    _Packed.process = uuid.uuid4().hex
+
+
+os.register_at_fork(after_in_child=_after_fork)

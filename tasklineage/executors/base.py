@@ -241,11 +241,20 @@ class Executor(ABC):
     """Whether it can stop a work that has started; else a `timeout` is refused."""
     shares_memory: ClassVar[bool] = True
     """Whether works see the objects of the submitter, and it sees what they return."""
+    portion: ClassVar[float] = 0.05
+    """Seconds of work that a worker should be given at once, where small works may go together."""
     is_remote: ClassVar[bool] = False
     """Whether works may run on another machine."""
+    shares_surroundings: bool = True
+    """Whether works are to find the folder and the environment of the submitter."""
 
     slots: int
     """How many works run at once."""
+
+    @property
+    def width(self) -> int:
+        """How many works really run at once; more may have been handed over."""
+        return self.slots
 
     @property
     def offer(self) -> Offer:

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from contextvars import ContextVar
+from typing import Any, ClassVar
 
 
 class Here:
     """What is known of this process."""
 
     is_worker: ClassVar[bool] = False
+    dask_worker: ClassVar[Any] = None
+    """The Dask worker that this process is, if it is one."""
+
+
+around: ContextVar[Any] = ContextVar("tasklineage_around", default=None)
+"""The executor that the work in this context is spread over by default; None: as configured."""

@@ -90,7 +90,7 @@ class Processes(Executor):
         timeout: float | None = None,
     ) -> Work[T]:
         self._check()
-        perform = self._holding(lambda: self.perform(_Plain(call), timeout=timeout), resources)
+        perform = self._holding(lambda: self.perform(Plain(call), timeout=timeout), resources)
         return self.driver.submit(perform)
 
     def perform(
@@ -200,7 +200,7 @@ class Processes(Executor):
                 child.join()
 
 
-class _Plain:
+class Plain:
     """A callable without parameters, as `perform` takes one."""
 
     def __init__(self, call: Callable[[], Any]) -> None:

@@ -36,6 +36,8 @@ class Lease(NamedTuple):
     amounts: Mapping[str, float]
     devices: tuple[str, ...] = ()
     """The GPUs among that, as `CUDA_VISIBLE_DEVICES` names them."""
+    by: Any = None
+    """The offer that it was given by."""
 
 
 _NOTHING = Lease({})
@@ -45,6 +47,16 @@ _held: ContextVar[Lease] = ContextVar("tasklineage_lease", default=_NOTHING)
 def held() -> Lease:
     """What the call in this context holds."""
     return _held.get()
+
+
+@contextlib.contextmanager
+def hold(lease: Lease) -> Generator[None]:
+    """A block in which that is what the call holds."""
+    token = _held.set(lease)
+    try:
+        yield
+    finally:
+        _held.reset(token)
 
 
 def amounts(resources: Mapping[str, Any]) -> dict[str, float]:
@@ -62,7 +74,7 @@ def amounts(resources: Mapping[str, Any]) -> dict[str, float]:
     """
     if not isinstance(resources, Mapping):
         raise ConfigError(f'resources= maps names to amounts, as in {{"GPU": 1}}: {resources!r}')
-    return {_name(name): _number(name, amount) for name, amount in resources.items()}
+    return {normal_name(name): _number(name, amount) for name, amount in resources.items()}
 
 
 class Offer:
@@ -86,9 +98,9 @@ class Offer:
         """
         for name, amount in asked.items():
             if amount > self.total.get(name, 0):
-                offered = ", ".join(f"{n} {_shown(n, a)}" for n, a in self.total.items() if a)
+                offered = ", ".join(f"{n} {shown(n, a)}" for n, a in self.total.items() if a)
                 raise UnsatisfiableResources(
-                    f"{task} asks for {name} {_shown(name, amount)}, which nobody here has; "
+                    f"{task} asks for {name} {shown(name, amount)}, which nobody here has; "
                     f"offered: {offered}"
                 )
 
@@ -103,12 +115,12 @@ class Offer:
         }
         devices = self._take(missing) if missing else ()
         mine = around.devices[: int(asked.get(GPU, 0))] + devices
-        lease = Lease({**around.amounts, **asked}, mine if GPU in asked else around.devices)
-        token = _held.set(lease)
+        devices_now = mine if GPU in asked else around.devices
+        lease = Lease({**around.amounts, **asked}, devices_now, self)
         try:
-            yield lease
+            with hold(lease):
+                yield lease
         finally:
-            _held.reset(token)
             if missing:
                 self._give(missing, devices)
 
@@ -188,7 +200,8 @@ def offer_of(declared: Mapping[str, Any] | None, gpus: int | None = None) -> Off
     return Offer({**usual.total, GPU: float(len(devices)), **amounts(declared or {})}, devices)
 
 
-def _name(name: Any) -> str:
+def normal_name(name: Any) -> str:
+    """The name of a resource, however it is spelt."""
     if not isinstance(name, str) or not name:
         raise ConfigError(f"resources=: a resource has a name, not {name!r}")
     lower = name.lower()
@@ -205,12 +218,13 @@ def _number(name: str, amount: Any) -> float:
     is_number = isinstance(number, int | float) and not isinstance(number, bool)
     if not is_number or not 0 <= number < float("inf"):
         raise ConfigError(f"resources=: {name} is a number or a size as in '8GB', not {amount!r}")
-    if _name(name) == GPU and number != int(number):
+    if normal_name(name) == GPU and number != int(number):
         raise ConfigError(f"resources=: a call has whole GPUs, not {amount!r}")
     return float(number)
 
 
-def _shown(name: str, amount: float) -> str:
+def shown(name: str, amount: float) -> str:
+    """An amount for people."""
     return f"{amount / 1e9:.3g} GB" if name == MEMORY else f"{amount:g}"
 
 

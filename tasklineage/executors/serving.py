@@ -29,7 +29,7 @@ Tell = Callable[[Any], None]
 def serve(channel_fd: int, life_fd: int) -> None:
     """Run calls until the parent closes the channel."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _die_with(life_fd)
+    die_with(life_fd)
     Here.is_worker = True
     with socket.socket(fileno=channel_fd) as connection:
         while True:
@@ -156,7 +156,7 @@ def _shown(error: BaseException) -> str:
         return "<its text cannot be shown>"
 
 
-def _die_with(life: int) -> None:
+def die_with(life: int) -> None:
     """Have the kernel kill this process when the other end of a pipe is closed."""
     try:
         fcntl.fcntl(life, fcntl.F_SETOWN, os.getpid())

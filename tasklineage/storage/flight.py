@@ -117,6 +117,21 @@ class Flight:
             self._drop(key, slot)
             raise
 
+    def try_acquire(self, key: bytes, held: frozenset[bytes]) -> bool:
+        """As `acquire`, but where somebody else has the key it is left to them."""
+        if key in held or self._read_only:
+            return False
+        slot = (get_ident(), False)
+        try:
+            if self._holders.setdefault(key, slot) is slot:
+                if self._locks.try_lock(key):
+                    return True
+                self._holders.pop(key, None)
+        except BaseException:
+            self._drop(key, slot)
+            raise
+        return False
+
     async def acquire_async(
         self,
         key: bytes,

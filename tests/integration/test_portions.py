@@ -1,0 +1,243 @@
+"""Small calls of a map travel together; what happens to one of them happens to no other."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import tasklineage as tl
+from tasklineage import task
+from tasklineage.executors.processes import Processes
+
+
+@pytest.fixture(scope="module")
+def pool() -> Iterator[Processes]:
+    """Two processes for all tests of this module."""
+    with Processes(2) as pool:
+        yield pool
+
+
+def note(folder: str, what: object) -> None:
+    """Append a line to a file that the test reads, not the store."""
+    with open(os.path.join(folder, "notes"), "a") as file:
+        file.write(f"{what}\n")
+
+
+def notes(folder: Path) -> Counter[str]:
+    return Counter((folder / "notes").read_text().split("\n")[:-1])
+
+
+@task(ignore=["folder"])
+def noted(x: int, folder: str) -> int:
+    note(folder, x)
+    return 3 * x
+
+
+def test_quick_calls_travel_together_in_order(
+    pool: Processes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journeys: list[int] = []
+    perform = pool.perform
+
+    def counted(*args: Any, **kwargs: Any) -> Any:
+        journeys.append(1)
+        return perform(*args, **kwargs)
+
+    monkeypatch.setattr(pool, "perform", counted)
+    with tl.run("together", executor=pool) as run:
+        assert tl.map(noted, range(1000), folder=str(tmp_path)).results() == list(range(0, 3000, 3))
+    assert len(journeys) < 200
+    assert run.executed == 1000
+    assert set(notes(tmp_path).values()) == {1}
+    assert sorted(call.position[0] for call in run.calls if call.position) == list(range(1000))
+
+
+@task(ignore=["folder"])
+def dies_once(x: int, folder: str) -> int:
+    note(folder, x)
+    if x == 300 and notes(Path(folder))["300"] == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return -x
+
+
+@task(memo=False)
+def dies_once_and_is_no_memo(x: int, folder: str) -> int:
+    return dies_once.__wrapped__(x, folder)
+
+
+@pytest.mark.parametrize("which", [dies_once, dies_once_and_is_no_memo], ids=lambda t: t.name)
+def test_only_the_call_that_was_executing_pays_for_a_lost_worker(
+    which: Any, pool: Processes, tmp_path: Path
+) -> None:
+    with tl.run("loss", executor=pool) as run:
+        assert tl.map(which, range(600), folder=str(tmp_path)).results() == [-x for x in range(600)]
+    assert notes(tmp_path) == Counter({str(x): 1 + (x == 300) for x in range(600)})
+    assert (run.executed, run.failed) == (600, 0)
+    (tried,) = [call for call in run.calls if len(call.attempts) > 1]
+    assert tried.args["x"] == 300
+    assert [one.status for one in tried.attempts] == ["lost", "done"]
+
+
+@task(ignore=["folder"])
+def deadly(x: int, folder: str) -> int:
+    note(folder, x)
+    if x % 200 == 7:
+        os._exit(3)
+    return x
+
+
+def test_calls_that_always_kill_their_worker_fail_alone(pool: Processes, tmp_path: Path) -> None:
+    with tl.run("deadly", executor=pool) as run:
+        fan = tl.map(deadly, range(600), folder=str(tmp_path), on_error="collect")
+        assert [one.index for one in fan.failures] == [7, 207, 407]
+    assert all(isinstance(one.error, tl.WorkerLost) for one in fan.failures)
+    assert {one.call.status for one in fan.failures} == {"lost"}
+    counts = notes(tmp_path)
+    assert {x for x, n in counts.items() if n > 1} == {"7", "207", "407"}
+    assert (run.executed, run.failed) == (600, 3)
+
+
+@task
+def fibonacci(n: int) -> int:
+    return n if n < 2 else fibonacci(n - 1) + fibonacci(n - 2)
+
+
+def test_calls_that_need_each_other_may_travel_together(pool: Processes) -> None:
+    with tl.run("recursive", executor=pool):
+        found = tl.map(fibonacci, list(range(60, -1, -1)) + list(range(61))).results()
+    assert found[60] == 0
+    assert found[0] == found[121] == 1548008755920
+
+
+def test_equal_elements_execute_once(pool: Processes, tmp_path: Path) -> None:
+    with tl.run("equal", executor=pool) as run:
+        xs = [i % 40 for i in range(400)]
+        assert tl.map(noted, xs, folder=str(tmp_path)).results() == [3 * x for x in xs]
+    assert set(notes(tmp_path).values()) == {1}
+    assert (run.executed, run.hits) == (40, 360)
+
+
+@task(ignore=["folder"])
+def slow_at_the_end(x: int, folder: str) -> int:
+    if x >= 400:
+        note(folder, os.getpid())
+        time.sleep(0.25)
+    return x
+
+
+def test_calls_that_turn_out_to_be_slow_are_given_back_to_the_others(
+    pool: Processes, tmp_path: Path
+) -> None:
+    with tl.run("uneven", executor=pool):
+        tl.map(slow_at_the_end, range(408), folder=str(tmp_path)).results()
+    assert min(notes(tmp_path).values()) >= 2  # of 8: neither has got them all
+    assert len(notes(tmp_path)) == 2
+
+
+@task(ignore=["folder"])
+def fails_at(x: int, folder: str, bad: int) -> int:
+    note(folder, x)
+    if x == bad:
+        raise ValueError(f"no {x}")
+    return x
+
+
+def test_after_a_failure_nothing_more_is_begun(pool: Processes, tmp_path: Path) -> None:
+    with tl.run("stops", executor=pool), pytest.raises(ValueError, match="no 500"):
+        tl.map(fails_at, range(5000), folder=str(tmp_path), bad=500).results()
+    assert len(notes(tmp_path)) < 2000
+
+
+def test_failures_that_are_collected_do_not_keep_others_from_travelling_together(
+    pool: Processes, tmp_path: Path
+) -> None:
+    @task(ignore=["folder"])
+    def odd_fail(x: int, folder: str) -> int:
+        note(folder, x)
+        if x % 2:
+            raise ValueError(f"no {x}")
+        return x
+
+    with tl.run("collects", executor=pool) as run:
+        fan = tl.map(odd_fail, range(500), folder=str(tmp_path), on_error="collect")
+        assert [one.index for one in fan.failures] == list(range(1, 500, 2))
+    assert str(fan.failures[0].error) == "no 1"
+    assert set(notes(tmp_path).values()) == {1}
+    assert (run.executed, run.failed) == (500, 250)
+
+
+def test_an_argument_that_cannot_travel_fails_alone(pool: Processes) -> None:
+    class Stubborn:
+        def __init__(self, x: int) -> None:
+            self.x = x
+
+        def __getstate__(self) -> dict[str, int]:
+            return {"x": self.x}
+
+        def __reduce_ex__(self, protocol: Any) -> Any:
+            if self.x == 150:
+                raise RuntimeError("I stay")
+            return Stubborn, (self.x,)
+
+    @task(key={"one": lambda one: one.x})
+    def of_stubborn(one: Stubborn) -> int:
+        return one.x
+
+    with tl.run("stubborn", executor=pool):
+        fan = tl.map(of_stubborn, map(Stubborn, range(300)), on_error="collect")
+        assert [one.index for one in fan.failures] == [150]
+        assert "I stay" in str(fan.failures[0].error)
+        assert sum(one for one in fan if isinstance(one, int)) == sum(range(300)) - 150
+
+
+PROGRAM = """
+import os, sys
+import tasklineage as tl
+
+@tl.task(ignore=["folder"])
+def noted(x: int, folder: str) -> int:
+    with open(os.path.join(folder, "notes"), "a") as file:
+        file.write(f"{x}\\n")
+    return x
+
+tl.configure(store=sys.argv[1], executor="processes:2")
+with tl.run("beside"):
+    assert tl.map(noted, range(800), folder=sys.argv[2]).results() == list(range(800))
+"""
+
+
+def test_programs_side_by_side_execute_each_call_once(tmp_path: Path) -> None:
+    script = tmp_path / "beside.py"
+    script.write_text(PROGRAM)
+    command = [sys.executable, str(script), str(tmp_path / "store"), str(tmp_path)]
+    programs = [subprocess.Popen(command) for _ in range(3)]
+    assert [one.wait(120) for one in programs] == [0, 0, 0]
+    assert set(notes(tmp_path).values()) == {1}
+
+
+def test_a_parent_knows_what_its_children_depended_on_when_their_worker_was_lost(
+    pool: Processes, tmp_path: Path
+) -> None:
+    @task(ttl=0.5, ignore=["folder"])
+    def brief(x: int, folder: str) -> int:
+        return int(dies_once.__wrapped__(x, folder))
+
+    @task(ignore=["folder"])
+    def parent(folder: str) -> int:
+        return sum(tl.map(brief, range(400), folder=folder).results())
+
+    with tl.run("first", executor=pool):
+        parent(str(tmp_path))
+    time.sleep(0.6)
+    with tl.run("second", executor=pool) as second:
+        parent(str(tmp_path))
+    assert second.executed == 401
