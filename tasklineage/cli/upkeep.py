@@ -307,8 +307,7 @@ def _erasure_json(planned: Erasure) -> output.Json:
 
 
 def _pins(store: Store) -> roots.Pins:
-    roots.demand_local(store, "pinning")
-    return roots.Pins(store.path, read_only=store.read_only)
+    return roots.Pins(store.backend, read_only=store.read_only)
 
 
 def _run_id(store: Store, text: str) -> bytes:

@@ -171,13 +171,18 @@ class Backend(ABC):
         for error in self.try_write_many(items).values():
             raise error
 
-    def try_read_many(self, keys: Sequence[str]) -> tuple[dict[str, bytes], dict[str, StoreError]]:
-        """As `read_many`, and by key what went wrong instead of raising it."""
+    def try_read_many(
+        self, keys: Sequence[str], end: int | None = None
+    ) -> tuple[dict[str, bytes], dict[str, StoreError]]:
+        """As `read_many`, and by key what went wrong instead of raising it.
+
+        With `end`, only the bytes before that.
+        """
         found: dict[str, bytes] = {}
         failed: dict[str, StoreError] = {}
         for key in keys:
             try:
-                found[key] = self.read(key)
+                found[key] = self.read(key) if end is None else self.read(key, 0, end)
             except MissingObject:
                 continue
             except StoreError as error:

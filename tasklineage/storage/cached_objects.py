@@ -11,15 +11,15 @@ import contextlib
 import logging
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from tasklineage.errors import CorruptObject, MissingObject, StoreError, StoreUnavailable
 from tasklineage.storage import forks
 from tasklineage.storage.backend import Backend
-from tasklineage.storage.object_layout import StoredObject
-from tasklineage.storage.objects import Objects, id_of
+from tasklineage.storage.object_layout import StoredObject, children_in, front_length
+from tasklineage.storage.objects import FRONT, NO_OBJECT, Objects, id_of
 from tasklineage.storage.uploads import Uploads, key_of
 
 _SMALL = 1 << 20
@@ -61,6 +61,8 @@ class CachedObjects(Objects):
         self._limit = limit
         self._there: dict[bytes, int] = {}
         """The sizes of objects that the remote store was seen to have."""
+        self._children: dict[bytes, tuple[bytes, ...]] = {}
+        """What objects refer to that are not here."""
         self._fetching: dict[bytes, threading.Lock] = {}
         self._fetched: int | None = None
         """Bytes that the cache has, at least; None: nobody has looked."""
@@ -104,6 +106,22 @@ class CachedObjects(Objects):
         self._fetch(oid)
         return super().open(oid)
 
+    def children(self, oid: bytes) -> tuple[bytes, ...]:
+        if super().has(oid):
+            return super().children(oid)
+        self.look_ahead((oid,))
+        return self._children.get(oid, ())
+
+    def look_ahead(self, oids: Iterable[bytes]) -> None:
+        here = super().has
+        wanted = [oid for oid in oids if oid not in self._children and not here(oid)]
+        for start in range(0, len(wanted), _BATCH):
+            self._read_children(wanted[start : start + _BATCH])
+
+    def refresh(self) -> None:
+        self._there.clear()
+        self.uploads.refresh()
+
     def blocks(self, oid: bytes) -> Iterator[memoryview]:
         if not super().has(oid):
             self._fetch(oid)
@@ -141,6 +159,24 @@ class CachedObjects(Objects):
                     os.unlink(path)
                 total -= size
         self._fetched = total
+
+    def _read_children(self, oids: Sequence[bytes], length: int = FRONT) -> None:
+        """What these objects refer to is known, from the first bytes of each."""
+        found, failed = self._backend.try_read_many([key_of(oid) for oid in oids], length)
+        for error in failed.values():
+            raise error
+        for oid in oids:
+            front = found.get(key_of(oid))
+            if front is None:  # it is not there now
+                continue
+            try:
+                whole = front_length(front)
+                if len(front) == length < whole:
+                    self._read_children([oid], whole)
+                else:
+                    self._children[oid] = children_in(memoryview(front)[:whole])
+            except NO_OBJECT:
+                self._children[oid] = ()
 
     def _fetch_batch(self, oids: list[bytes]) -> None:
         if not oids:
@@ -181,7 +217,7 @@ class CachedObjects(Objects):
         except MissingObject as error:
             self._there.pop(oid, None)
             if self.uploads.has(oid):
-                self.uploads.forget(oid)
+                self.uploads.forget([oid])
             raise MissingObject(
                 f"{self._backend.url} has no object {oid.hex()}: it is stored anew when the call "
                 "that gave it is made again",
@@ -235,7 +271,7 @@ class CachedObjects(Objects):
                 self._backend.delete([key])
             except (StoreError, MissingObject):
                 place = ""
-        self.uploads.forget(oid)
+        self.uploads.forget([oid])
         self._there.pop(oid, None)
         where = f"; it is now {place}" if place else ""
         return CorruptObject(

@@ -24,14 +24,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgpack
 
 from tasklineage import config
-from tasklineage.errors import StoreError
+from tasklineage.errors import ConfigError, StoreError
 from tasklineage.storage import frames
 from tasklineage.storage.backend import Folder
 from tasklineage.storage.catalog import FILE as CATALOG
 from tasklineage.storage.codecs import PURGED
 from tasklineage.storage.epochs import FOLDER, PURGES, Counters
 from tasklineage.storage.frames import Location
-from tasklineage.storage.gc import alone
+from tasklineage.storage.ground import ground_of
 from tasklineage.storage.journal import Journal
 from tasklineage.storage.reach import closure, ids_of, needs_of, refs_of
 from tasklineage.storage.records import (
@@ -46,9 +46,7 @@ from tasklineage.storage.records import (
 )
 from tasklineage.storage.ref_names import version_key
 from tasklineage.storage.refs import encode as encode_version
-from tasklineage.storage.roots import demand_local
 from tasklineage.storage.segment import segment_path
-from tasklineage.storage.usage import object_sizes
 
 if TYPE_CHECKING:
     from tasklineage.storage.store import Store
@@ -91,7 +89,11 @@ def erasure(store: Store, digest: bytes) -> Erasure:
     StoreError
         Something could not be read.
     """
-    demand_local(store, "purging")
+    if store.remote is not None:
+        raise ConfigError(
+            f"purging of a remote store comes with a later version of tasklineage: {store.url} "
+            "stays as it is"
+        )
     digests = _with_holders(store, digest)
     records: list[tuple[Location, int, bytes]] = []
     own: set[bytes] = set()
@@ -113,7 +115,7 @@ def erasure(store: Store, digest: bytes) -> Erasure:
             calls.add(record.id)
         if redacted(kind, payload, digests) != payload:
             records.append((location, kind, payload))
-    sizes = dict(object_sizes(store))
+    sizes = dict(ground_of(store).sizes())
     gone = own | (closure(parts, store.objects) - closure(needed, store.objects))
     return Erasure(digests, records, {oid: sizes[oid] for oid in gone & sizes.keys()}, len(calls))
 
@@ -131,7 +133,7 @@ def erase(store: Store, planned: Erasure, reason: str = "") -> None:
         (*location, kind, redacted(kind, payload, digests))
         for location, kind, payload in planned.records
     ]
-    with alone(store):
+    with ground_of(store).alone():
         finish(store)
         store.append(Purged(tuple(sorted(digests)), time.time(), config.user(), reason))
         store.journal.append_encoded([(kind, payload) for *_, kind, payload in writes])

@@ -70,8 +70,11 @@ class Follower:
         """Whether it is a writer of another machine that may still put something."""
         return writer in self._followed.open()
 
-    def pull(self) -> bool:
+    def pull(self, *, whole: bool = False) -> bool:
         """Whether something new came. All that was put when this was called is in the mirror now.
+
+        Of a writer that was not heard of for long no pieces are looked for, unless the `whole`
+        journal is to be listed.
 
         Raises
         ------
@@ -83,7 +86,7 @@ class Follower:
         with self._pulling, self._locked():
             known = self._followed.all()
             beats = self._pulse.look()
-            pieces = self._pieces(beats)
+            pieces = self._all_pieces() if whole else self._pieces(beats)
             new = self._bring(pieces, ended=known - beats.keys())
             for writer in sorted(self._followed.open() & known - beats.keys()):
                 self._followed.close_off(writer)
@@ -113,6 +116,9 @@ class Follower:
                 found = [piece for writer in asked for piece in self._listed(writer)]
                 self._count = max(self._count, len(found))
                 return found
+        return self._all_pieces()
+
+    def _all_pieces(self) -> list[Piece]:
         found = list(filter(None, map(parse, self._backend.list(FOLDER))))
         self._count = len(found)
         return found

@@ -9,8 +9,8 @@ What is kept: the runs that the rules keep; those that have not ended while a pr
 for them lives; whatever is pinned or has a ref; and all that these can reach (see `reach`). A run
 goes or stays with those that are nested in it.
 
-The day is for the processes on other machines, whose clocks may differ and whose writes may be seen
-late. On one machine the handshake of `sweeps` would do without it.
+The day is for machines that share a folder, whose clocks may differ and whose writes may be seen
+late. On one machine the handshake of `sweeps` does without it, and so does that of remote stores.
 
 A sweep that is killed has taken out some runs and deleted some of the objects: the list is still
 there, and the next sweep goes on with it. Runs are taken out before their objects go.
@@ -18,28 +18,19 @@ there, and the next sweep goes on with it. Runs are taken out before their objec
 
 from __future__ import annotations
 
-import contextlib
-import os
 import time
-from collections.abc import Callable, Generator, Iterable
-from pathlib import Path
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
 from tasklineage import config
-from tasklineage.errors import ConfigError, StoreBusy, StoreError, StoreReadOnly
-from tasklineage.storage.backend import Folder
-from tasklineage.storage.epochs import FOLDER, SWEEPS, Counters
+from tasklineage.errors import ConfigError, MissingObject, StoreBusy, StoreReadOnly
+from tasklineage.storage.backend import Backend
+from tasklineage.storage.epochs import FOLDER
+from tasklineage.storage.ground import Ground, ground_of
 from tasklineage.storage.reach import Graph, Reached, RunFacts, closure, read_graph
 from tasklineage.storage.records import Removed
-from tasklineage.storage.roots import ARTIFACT, RUN, Root, demand_local, reached_by, roots_of
-from tasklineage.storage.sweeps import (
-    Candidates,
-    encode_list,
-    exclusive,
-    read_list,
-    sweep_path,
-)
-from tasklineage.storage.usage import object_sizes
+from tasklineage.storage.roots import ARTIFACT, RUN, Root, reached_by, roots_of
+from tasklineage.storage.sweeps import Candidates, decode_list, encode_list
 
 if TYPE_CHECKING:
     from tasklineage.storage.store import Store
@@ -47,8 +38,7 @@ if TYPE_CHECKING:
 DAY = 86_400.0
 GRACE = DAY
 """Seconds between condemning and sweeping."""
-_LISTS_KEPT = 16
-"""Lists of sweeps that processes may still want to read."""
+_CONDEMNED = f"{FOLDER}/condemned"
 _AT_ONCE = 1000
 """Records that are appended together."""
 
@@ -136,7 +126,7 @@ class Removal(NamedTuple):
 
 def clock_of(store: Store) -> Clock:
     """The clock by which condemned lists are stamped: that of the store's file system."""
-    return Folder(str(store.path)).now
+    return ground_of(store).now
 
 
 def plan(store: Store, rules: Rules = ALL, *, clock: Clock | None = None) -> Plan:
@@ -145,11 +135,13 @@ def plan(store: Store, rules: Rules = ALL, *, clock: Clock | None = None) -> Pla
     Raises
     ------
     ConfigError
-        The rules cannot work; or the store is remote.
+        The rules cannot work.
     StoreError
         Something could not be read, so that nobody can say what may go.
     """
     _check(rules)
+    ground = ground_of(store)
+    ground.catch_up()
     roots, graph = _read(store)
     chosen = _chosen(graph, rules, (clock or clock_of(store))())
     kept, going = _divided(store, graph, roots, lambda run: run.id in chosen)
@@ -158,7 +150,7 @@ def plan(store: Store, rules: Rules = ALL, *, clock: Clock | None = None) -> Pla
     return Plan(
         going,
         frozenset(_calls_with_objects(graph, going) - reached.calls),
-        {oid: size for oid, size in object_sizes(store) if oid not in needed},
+        {oid: size for oid, size in ground.sizes() if oid not in needed},
         len(kept),
     )
 
@@ -173,21 +165,21 @@ def condemn(
     StoreReadOnly, StoreBusy, StoreError
         It cannot be written, or somebody else is collecting garbage.
     """
-    _demand(store)
+    ground = _writable(store)
     now = (clock or clock_of(store))()
     runs = tuple(run.id for run in planned.runs)
     wanted = Candidates(now, rules.tags, runs, planned.calls, frozenset(planned.objects))
-    with alone(store):
+    with ground.alone():
         number = max((one.number for one in condemned(store)), default=0) + 1
-        _write(store, _list_path(store, number), wanted)
+        ground.backend.write(_list_key(number), encode_list(wanted))
     return Condemned(number, now, len(wanted.runs), len(wanted.objects))
 
 
 def condemned(store: Store) -> list[Condemned]:
     """The lists that wait for their sweep, oldest first. Damaged ones are left out."""
-    folder = store.path / FOLDER / "condemned"
-    numbers = sorted(int(name) for name in _names(folder) if name.isdecimal())
-    found = ((number, read_list(_list_path(store, number))) for number in numbers)
+    backend = ground_of(store).backend
+    numbers = sorted(int(name) for name in backend.names(_CONDEMNED) if name.isdecimal())
+    found = ((number, _list(backend, number)) for number in numbers)
     return [
         Condemned(number, known.at, len(known.runs), len(known.objects))
         for number, known in found
@@ -205,21 +197,20 @@ def sweep(store: Store, *, grace: float = GRACE, clock: Clock | None = None) -> 
     StoreReadOnly, StoreBusy, StoreError
         Something cannot be read or deleted, or somebody else is collecting garbage.
     """
-    _demand(store)
+    ground = _writable(store)
     now = (clock or clock_of(store))()
     from tasklineage.storage.erase import finish  # which needs this module
 
-    with alone(store):
+    with ground.alone():
         finish(store)
-        due = [one for one in condemned(store) if one.at <= now - grace]
-        wanted = read_list(_list_path(store, due[-1].number)) if due else None
+        due = [one.number for one in condemned(store) if one.at <= now - grace]
+        wanted = _list(ground.backend, due[-1]) if due else None
         if wanted is None:
             return None
-        with _announced(store, wanted):
-            done = _sweep(store, wanted)
-        for one in due:
-            _remove(_list_path(store, one.number))
-        _tidy(store)
+        with ground.announced(wanted):
+            done = _sweep(store, ground, wanted)
+        ground.backend.delete(map(_list_key, due))
+        ground.tidy()
         return done
 
 
@@ -235,6 +226,8 @@ def removal(store: Store, runs: Iterable[bytes]) -> Removal:
     StoreError
         Something could not be read.
     """
+    ground = ground_of(store)
+    ground.catch_up()
     roots, graph = _read(store)
     out = _with_nested(graph, runs)
     for run in out:
@@ -250,7 +243,7 @@ def removal(store: Store, runs: Iterable[bytes]) -> Removal:
     before = closure(_reached(graph, graph.kept(), roots).objects, store.objects)
     reached = _reached(graph, stays, roots)
     freed = before - closure(reached.objects, store.objects)
-    sizes = dict(object_sizes(store))
+    sizes = dict(ground.sizes())
     own = {call for run in out for call in run.calls}
     return Removal(
         out,
@@ -273,9 +266,10 @@ def take_out(store: Store, runs: Iterable[bytes], reason: str) -> None:
     records = [Removed(run, at, user, reason) for run in runs]
     for start in range(0, len(records), _AT_ONCE):
         store.append(*records[start : start + _AT_ONCE])
+    ground_of(store).publish()
 
 
-def _sweep(store: Store, wanted: Candidates) -> Sweep:
+def _sweep(store: Store, ground: Ground, wanted: Candidates) -> Sweep:
     roots, graph = _read(store)
     listed = frozenset(wanted.runs)
     kept, going = _divided(
@@ -286,26 +280,15 @@ def _sweep(store: Store, wanted: Candidates) -> Sweep:
     )
     needed = closure(_reached(graph, kept, roots).objects, store.objects)
     take_out(store, (run.id for run in going), "gc")
-    sizes = dict(object_sizes(store))
+    sizes = dict(ground.sizes())
     gone = [oid for oid in wanted.objects & sizes.keys() if oid not in needed]
-    for oid in gone:
-        _remove(Path(store.objects.path(oid)))
+    ground.delete(gone)
     spared = wanted.objects & needed
     return Sweep([run.id for run in going], len(gone), sum(sizes[oid] for oid in gone), len(spared))
 
 
-def _tidy(store: Store) -> None:
-    """Remove what killed processes have left half written. The lock is held."""
-    store.objects.remove_stale()
-    for folder in (store.path / FOLDER / "condemned", store.path / FOLDER / "sweeps"):
-        for name in _names(folder):
-            if name.startswith("."):
-                _remove(folder / name)
-
-
 def _read(store: Store) -> tuple[list[Root], Graph]:
     """What is kept by name, and what the journal says now."""
-    demand_local(store, "garbage collection")
     roots = roots_of(store)
     return roots, read_graph(store.path, {root.id for root in roots if root.kind == ARTIFACT})
 
@@ -388,64 +371,19 @@ def _check(rules: Rules) -> None:
         raise ConfigError(f"--keep-days is a number of days, from 0 on, not {rules.days}")
 
 
-def _demand(store: Store) -> None:
-    demand_local(store, "garbage collection")
+def _writable(store: Store) -> Ground:
     if store.read_only:
         raise StoreReadOnly(f"the store at {store.url} is read-only: nothing can be deleted in it")
+    return ground_of(store)
 
 
-@contextlib.contextmanager
-def alone(store: Store) -> Generator[None]:
-    """A block in which nobody else collects garbage, or purges.
+def _list_key(number: int) -> str:
+    return f"{_CONDEMNED}/{number:08d}"
 
-    Raises
-    ------
-    StoreBusy
-        Somebody else has been at it for ten seconds.
-    StoreError
-        There can be no lock, or what the block did failed.
-    """
+
+def _list(backend: Backend, number: int) -> Candidates | None:
+    """That list; None if there is none, or none to be trusted."""
     try:
-        with exclusive(store.path):
-            yield
-    except OSError as error:
-        if isinstance(error, StoreError):
-            raise
-        raise StoreError(
-            f"cannot collect garbage in {store.url}: {error.strerror or error}", errno=error.errno
-        ) from error
-
-
-@contextlib.contextmanager
-def _announced(store: Store, wanted: Candidates) -> Generator[None]:
-    """A block in which writers are careful about what is on the list."""
-    counters = Counters(store.path, read_only=False)
-    last = counters.now()[SWEEPS]
-    number = last + 1 + last % 2  # the next odd one: after a killed sweep the last was odd too
-    _write(store, sweep_path(store.path, number), wanted)
-    counters.set(SWEEPS, number)
-    try:
-        yield
-    finally:
-        counters.set(SWEEPS, number + 1)
-        _remove(sweep_path(store.path, number - 2 * _LISTS_KEPT))
-
-
-def _list_path(store: Store, number: int) -> Path:
-    return store.path / FOLDER / "condemned" / f"{number:08d}"
-
-
-def _write(store: Store, path: Path, candidates: Candidates) -> None:
-    Folder(str(store.path)).write(str(path.relative_to(store.path)), encode_list(candidates))
-
-
-def _remove(path: Path) -> None:
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(path)
-
-
-def _names(folder: Path) -> list[str]:
-    try:
-        return os.listdir(folder)
-    except (FileNotFoundError, NotADirectoryError):
-        return []
+        return decode_list(backend.read(_list_key(number)))
+    except MissingObject:
+        return None

@@ -61,7 +61,9 @@ _FEW_MAPS = 16
 _MOST_MAPS = 16_384  # Linux allows a process 65,530 maps of all kinds
 _READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
 _MOST_REMEMBERED = 100_000
-_FRONT = 4096  # bytes; most headers are shorter
+FRONT = 4096  # bytes; most headers are shorter
+NO_OBJECT = (ValueError, TypeError, LookupError, struct.error)
+"""What the header of something raises that is no object."""
 _ANEW = "it is stored anew when the call that gave it is made again"
 
 StatKey: TypeAlias = tuple[int, int, int, int]
@@ -270,18 +272,30 @@ class Objects:
         except OSError as error:
             raise _unreadable(path, error) from error
         try:
-            front = os.pread(descriptor, _FRONT, 0)
+            front = os.pread(descriptor, FRONT, 0)
             length = front_length(front)
             if length > len(front):
                 length = min(length, os.fstat(descriptor).st_size)
                 front = os.pread(descriptor, length, 0)
             return children_in(memoryview(front)[:length])
-        except (ValueError, TypeError, LookupError, struct.error):
+        except NO_OBJECT:
             return ()
         except OSError as error:
             raise _unreadable(path, error) from error
         finally:
             os.close(descriptor)
+
+    def look_ahead(self, oids: Iterable[bytes]) -> None:
+        """The children of these objects are about to be asked for.
+
+        Raises
+        ------
+        StoreError
+            Of objects that are elsewhere: they could not be read.
+        """
+
+    def refresh(self) -> None:
+        """What others have deleted by now is known to be gone. Of files that is so anyway."""
 
     def remove_stale(self, age: float = STALE_AFTER) -> int:
         """The number of unfinished files removed: those not written to for `age` seconds.

@@ -138,11 +138,13 @@ class Patient(Backend):
     def download(self, key: str, path: str | os.PathLike[str]) -> None:
         self._patiently(lambda: self.inner.download(key, path), "read", key)
 
-    def try_read_many(self, keys: Sequence[str]) -> tuple[dict[str, bytes], dict[str, StoreError]]:
+    def try_read_many(
+        self, keys: Sequence[str], end: int | None = None
+    ) -> tuple[dict[str, bytes], dict[str, StoreError]]:
         found: dict[str, bytes] = {}
 
         def attempt(wanted: Sequence[str]) -> dict[str, StoreError]:
-            some, failed = self.inner.try_read_many(wanted)
+            some, failed = self.inner.try_read_many(wanted, end)
             found.update(some)
             return failed
 

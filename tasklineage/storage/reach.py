@@ -175,12 +175,11 @@ def closure(oids: Iterable[bytes], objects: Objects) -> set[bytes]:
         One could not be read.
     """
     found: set[bytes] = set()
-    pending = list(oids)
+    pending = set(oids)
     while pending:
-        oid = pending.pop()
-        if oid not in found:
-            found.add(oid)
-            pending.extend(objects.children(oid))
+        found |= pending
+        objects.look_ahead(pending)
+        pending = {child for oid in pending for child in objects.children(oid)} - found
     return found
 
 

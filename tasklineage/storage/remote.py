@@ -22,7 +22,7 @@ import warnings
 import weakref
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tasklineage.errors import CorruptObject, MissingObject, StoreError, StoreUnavailable
 from tasklineage.storage import forks
@@ -33,8 +33,12 @@ from tasklineage.storage.follower import Follower
 from tasklineage.storage.journal import Journal
 from tasklineage.storage.patience import Patient
 from tasklineage.storage.pulse import Pulse
-from tasklineage.storage.records import Ref
+from tasklineage.storage.records import CallEnd, Ref
+from tasklineage.storage.remote_sweeps import Care, Lists
 from tasklineage.storage.spool import Spool, SpoolFile
+
+if TYPE_CHECKING:
+    from tasklineage.storage.store import Store
 
 BYTES, SECONDS = 1 << 20, 5.0
 """What was recorded is put when it is so much, or so old."""
@@ -72,20 +76,21 @@ class Remote:
         self._mirror = mirror
         self._read_only = read_only
         self._limit = limit
-        self._pulse = Pulse(self._patient)
-        self._follower = Follower(mirror, self._patient, self._pulse)
+        self.pulse = Pulse(self._patient)
+        self.lists = Lists(self._patient, self.pulse)
+        self._follower = Follower(mirror, self._patient, self.pulse)
         self._state = _State()
         journal.mirror(self._begin, self._follower.may_grow, self._lives_elsewhere)
         forks.register(self)
 
-    def attach(self, owner: object, objects: CachedObjects) -> None:
+    def attach(self, owner: Store, objects: CachedObjects) -> None:
         """Begin: look for what is there, and put what somebody has left who was killed.
 
         It ends when `owner` is gone, or at `close`.
         """
         self._owner = weakref.ref(owner)
-        self._objects = objects
-        self._spool = Spool(self._mirror, self._patient, objects, self._pulse)
+        self.cached = objects
+        self._spool = self._new_spool()
         self.pull()
         if not self._read_only and self._spool.has_orphans():
             with self.mutex:
@@ -100,6 +105,7 @@ class Remote:
         entry, self._state = self._state.entry, _State()
         if entry is not None:
             entry.close()
+        self._spool = self._new_spool()
 
     def pull(self, *, now: bool = False) -> None:
         """What others have put is in the mirror, as of a moment ago. HOT where that is so.
@@ -131,6 +137,30 @@ class Remote:
         """As `pull`, less and less often while nothing comes: something was not found here. HOT."""
         if time.monotonic() >= self._state.look_from:
             self.pull()
+
+    def catch_up(self) -> None:
+        """Everything that anybody had put is in the mirror.
+
+        Raises
+        ------
+        StoreError
+            It could not be brought.
+        """
+        with self._state.pulling:
+            self._follower.pull(whole=True)
+
+    def publish(self) -> None:
+        """Everything that this process has recorded is put.
+
+        Raises
+        ------
+        StoreError
+            It is not, and waits.
+        """
+        entry = self._state.entry
+        if entry is not None:
+            with self._state.putting:
+                self._spool.put(entry)
 
     def flush(self, *, wait: bool = True) -> None:
         """What was recorded is put: now, or with `wait=False` in a moment.
@@ -178,7 +208,7 @@ class Remote:
         """Fetch the objects of these values, and of their parts, many at once."""
         wanted = [ref for ref in refs if ref.is_stored]
         while wanted:
-            self._objects.prefetch((ref.oid, ref.nbytes) for ref in wanted if ref.oid is not None)
+            self.cached.prefetch((ref.oid, ref.nbytes) for ref in wanted if ref.oid is not None)
             wanted = [part for ref in wanted for part in self._parts(ref)]
 
     def close(self) -> None:
@@ -207,6 +237,14 @@ class Remote:
                 )
             entry.close()
             self._state.wake.set()
+
+    def _new_spool(self) -> Spool:
+        care = Care(self._mirror, self.lists, self.cached, self._find_call)
+        return Spool(self._mirror, self._patient, self.cached, self.pulse, care)
+
+    def _find_call(self, id: bytes) -> CallEnd | None:
+        owner = self._owner()
+        return None if owner is None else owner.catalog.call_end(id)
 
     def _begin(self, writer: str) -> None:
         """The journal is about to make a segment."""
@@ -237,7 +275,7 @@ class Remote:
                     state.thread = None
                     return
             self._beat()
-            self._objects.trim()
+            self.cached.trim()
             is_urgent = state.wake.wait(_TICK)
             state.wake.clear()
 
@@ -286,16 +324,16 @@ class Remote:
         entry = self._state.entry
         if entry is not None and entry.has_begun and not self._state.is_offline:
             with contextlib.suppress(StoreError):
-                self._pulse.beat(entry.writer)
+                self.pulse.beat(entry.writer)
 
     def _lives_elsewhere(self, writer: str) -> bool:
-        return self._follower.may_grow(writer) and self._pulse.is_alive(writer)
+        return self._follower.may_grow(writer) and self.pulse.is_alive(writer)
 
     def _parts(self, ref: Ref) -> list[Ref]:
         if ref.codec != "tree":
             return []
         try:
-            return refs_inside(ref, self._objects.open)
+            return refs_inside(ref, self.cached.open)
         except (MissingObject, CorruptObject):
             return []
 

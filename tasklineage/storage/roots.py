@@ -8,22 +8,20 @@ all, and is removed by removing the file.
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 import time
 from collections.abc import Generator, Iterable, Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from tasklineage import config
-from tasklineage.errors import ConfigError, MissingObject, StoreError, StoreReadOnly
+from tasklineage.errors import MissingObject, StoreError, StoreReadOnly
 from tasklineage.storage.codecs import named_ids
-from tasklineage.storage.epochs import SWEEPS, Counters
-from tasklineage.storage.modes import create_file, make_folder
+from tasklineage.storage.ground import ground_of
 from tasklineage.storage.reach import Graph, Reached
 from tasklineage.storage.records import Ref, as_ref
 
 if TYPE_CHECKING:
+    from tasklineage.storage.backend import Backend
     from tasklineage.storage.store import Store
 
 RUN, CALL, ARTIFACT = "run", "call", "artifact"
@@ -44,99 +42,44 @@ class Root(NamedTuple):
 
 
 class Pins:
-    """The pins of the store at `root`. Any thread or process may call."""
+    """The pins of a store. Any thread or process may call.
 
-    def __init__(self, root: Path, *, read_only: bool = False) -> None:
-        self._root = root
-        self._folder = root / FOLDER
+    Every method raises `StoreError` where they cannot be read or written.
+    """
+
+    def __init__(self, backend: Backend, *, read_only: bool = False) -> None:
+        self._backend = backend
         self._read_only = read_only
 
     def add(self, kind: str, id: bytes) -> bool:
-        """It is pinned now; False: it was already.
-
-        Raises
-        ------
-        StoreReadOnly, StoreError
-            It could not be written.
-        """
+        """It is pinned now; False: it was already."""
         self._demand()
-        path = self._path(kind, id)
-        line = f"{config.user()} {time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())}\n"
-        try:
-            make_folder(self._folder)
-            descriptor = create_file(path)
-        except FileExistsError:
+        key = _key(kind, id)
+        if self._backend.size(key) is not None:
             return False
-        except OSError as error:
-            raise _unwritten(path, error) from error
-        try:
-            os.write(descriptor, line.encode())
-        except OSError:  # the file is there, and that is what counts
-            pass
-        finally:
-            os.close(descriptor)
+        line = f"{config.user()} {time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())}\n"
+        self._backend.write(key, line.encode())
         return True
 
     def remove(self, kind: str, id: bytes) -> bool:
-        """It is not pinned now; False: it was not.
-
-        Raises
-        ------
-        StoreReadOnly, StoreError
-            The pin could not be removed.
-        """
+        """It is not pinned now; False: it was not."""
         self._demand()
-        path = self._path(kind, id)
-        try:
-            os.unlink(path)
-        except (FileNotFoundError, NotADirectoryError):
+        key = _key(kind, id)
+        if self._backend.size(key) is None:
             return False
-        except OSError as error:
-            raise _unwritten(path, error) from error
+        self._backend.delete([key])
         return True
 
     def all(self) -> Iterator[Root]:
-        """What is pinned.
-
-        Raises
-        ------
-        StoreError
-            That cannot be read.
-        """
-        try:
-            names = sorted(os.listdir(self._folder))
-        except (FileNotFoundError, NotADirectoryError):
-            return
-        except OSError as error:
-            raise StoreError(
-                f"cannot read {self._folder}: {error.strerror}", errno=error.errno
-            ) from error
-        for name in names:
+        """What is pinned."""
+        for name in self._backend.names(FOLDER):
             match = _PIN.fullmatch(name)
             if match is not None:
                 yield Root(match[1], bytes.fromhex(match[2]), "pin")
 
-    def _path(self, kind: str, id: bytes) -> Path:
-        return self._folder / f"{kind}-{id.hex()}"
-
     def _demand(self) -> None:
         if self._read_only:
-            raise StoreReadOnly(f"the store at {self._root} is read-only: pins stay as they are")
-
-
-def demand_local(store: Store, what: str) -> None:
-    """Return if the store is a folder of this machine.
-
-    Raises
-    ------
-    ConfigError
-        It is remote: what is here is only its mirror.
-    """
-    if store.remote is not None:
-        raise ConfigError(
-            f"{what} of a remote store comes with a later version of tasklineage: {store.url} "
-            "stays as it is"
-        )
+            raise StoreReadOnly(f"{self._backend.url} is read-only: pins stay as they are")
 
 
 def roots_of(store: Store) -> list[Root]:
@@ -148,7 +91,7 @@ def roots_of(store: Store) -> list[Root]:
         Pins or refs cannot be read, or the newest version of a ref is damaged: then nobody can say
         what it keeps.
     """
-    return [*Pins(store.path).all(), *_refs(store)]
+    return [*Pins(store.backend).all(), *_refs(store)]
 
 
 def reached_by(graph: Graph, roots: Iterable[Root]) -> Reached:
@@ -183,17 +126,13 @@ def rooted(store: Store, kind: str, id: bytes, ref: Ref | None = None) -> Genera
     MissingObject
         It was collected at that moment.
     """
-    from tasklineage.storage.sweeps import wait_until_free
-
-    counters = Counters(store.path, read_only=True)
-    before = counters.now()
+    ground = ground_of(store)
+    before = ground.stand()
     yield
-    if before[SWEEPS] % 2 or counters.now() != before:
-        wait_until_free(store.path)
-        if not _is_there(store, kind, id, ref):
-            raise MissingObject(
-                f"the {kind} {id.hex()} was collected as garbage at that moment: compute it again"
-            )
+    if ground.was_collected_since(before) and not _is_there(store, kind, id, ref):
+        raise MissingObject(
+            f"the {kind} {id.hex()} was collected as garbage at that moment: compute it again"
+        )
 
 
 def _is_there(store: Store, kind: str, id: bytes, ref: Ref | None) -> bool:
@@ -223,5 +162,5 @@ def _refs(store: Store) -> Iterator[Root]:
                 yield Root(version.kind, version.target, f"ref {version.name}", oids)
 
 
-def _unwritten(path: Path, error: OSError) -> StoreError:
-    return StoreError(f"cannot change the pin {path}: {error.strerror}", errno=error.errno)
+def _key(kind: str, id: bytes) -> str:
+    return f"{FOLDER}/{kind}-{id.hex()}"

@@ -170,8 +170,8 @@ class S3(Fsspec):
         operation = fs.s3.meta.service_model.operation_model("PutObject")
         return "IfNoneMatch" in operation.input_shape.members
 
-    async def _get(self, key: str) -> bytes:
-        return (await self._get_part(key, 0, None))[0]
+    async def _get(self, key: str, end: int | None) -> bytes:
+        return (await self._get_part(key, 0, end))[0]
 
     async def _get_part(self, key: str, start: int, end: int | None) -> tuple[bytes, int]:
         """The bytes under the key from `start` up to `end`, and how many there are in all."""

@@ -20,6 +20,7 @@ import contextlib
 import logging
 import os
 import struct
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,7 +28,7 @@ from typing import Any, NamedTuple
 import msgpack
 from xxhash import xxh3_64_intdigest
 
-from tasklineage.errors import CorruptObject, MissingObject
+from tasklineage.errors import CorruptObject, MissingObject, StoreBusy
 from tasklineage.storage import frames, records
 from tasklineage.storage.backend import Backend
 from tasklineage.storage.blocks import is_writer
@@ -37,13 +38,16 @@ from tasklineage.storage.modes import create_file, make_folder
 from tasklineage.storage.oslock import lock_file
 from tasklineage.storage.pieces import Piece, cut, span
 from tasklineage.storage.pulse import Pulse
-from tasklineage.storage.records import Condition, Ref
+from tasklineage.storage.records import Condition, Hit, Ref
+from tasklineage.storage.remote_sweeps import Care
 from tasklineage.storage.segment import LONGEST, segment_path
 
 FOLDER = "spool"
 _READ = 16 << 20
 _LINE = struct.Struct("<IQQ")
 _ID = 16
+_PATIENCE, _PAUSE = 60.0, 0.5
+"""Seconds for which the end of a writer waits for somebody who sweeps."""
 
 _log = logging.getLogger("tasklineage.storage")
 
@@ -52,7 +56,7 @@ class Spool:
     """Puts the segments of this machine's writers. One thread at a time may use it."""
 
     def __init__(
-        self, mirror: Path, backend: Backend, objects: CachedObjects, pulse: Pulse
+        self, mirror: Path, backend: Backend, objects: CachedObjects, pulse: Pulse, care: Care
     ) -> None:
         self._folder = mirror / FOLDER
         self._journal = mirror / "journal"
@@ -60,6 +64,7 @@ class Spool:
         self._objects = objects
         self._uploads = objects.uploads
         self._pulse = pulse
+        self._care = care
 
     def waiting(self, entry: SpoolFile) -> int:
         """Bytes of the writer that wait to be put."""
@@ -79,6 +84,7 @@ class Spool:
             Not all of it is. What was put is not put again.
         """
         if not self.waiting(entry):
+            self._settle(entry)
             return
         if not entry.has_begun:
             self._pulse.beat(entry.writer, is_first=True)
@@ -100,8 +106,10 @@ class Spool:
             if entry is None:
                 continue
             try:
+                entry.is_orphan = True
                 self.put(entry)
-                self.end(entry)
+                if self._settle(entry):
+                    self.end(entry)
             finally:
                 entry.close()
 
@@ -116,8 +124,16 @@ class Spool:
         Raises
         ------
         StoreError
-            That could not be said; the next process says it.
+            That could not be said, or a sweep goes on that may hurt it; the next process says it.
         """
+        end = time.monotonic() + _PATIENCE
+        while not self._settle(entry):
+            if time.monotonic() >= end:
+                raise StoreBusy(
+                    f"somebody has been collecting garbage in {self._backend.url} for "
+                    f"{_PATIENCE:g} seconds, and may delete what was just put"
+                )
+            time.sleep(_PAUSE)
         self._pulse.end(entry.writer)
         entry.remove()
 
@@ -143,26 +159,44 @@ class Spool:
                 found, length = span(data, place, start)
             if not length:
                 return
-            self._uploads.ensure(self._needed(found))
+            needed, producers = self._needed(found)
+            if entry.is_orphan:
+                self._care.distrust(needed)
+            self._uploads.ensure(self._care.before(needed, producers))
             pieces = [Piece(entry.writer, seq, *ends) for ends in cut(found, start, start + length)]
             self._backend.write_many(
                 {one.key: data[one.start - start : one.end - start] for one in pieces}
             )
             start += length
-            entry.note(seq, start)
+            entry.position = Position(seq, start)
+            self._care.note(needed, producers)
+            self._settle(entry)
 
-    def _needed(self, found: list[tuple[int, int, int, bytes]]) -> set[bytes]:
-        """Ids of the objects that these records refer to."""
+    def _settle(self, entry: SpoolFile) -> bool:
+        """Whether what was put stays, so that it need not be put again: then it is noted."""
+        if entry.noted == entry.position:
+            return True
+        is_settled = self._care.settle()
+        if is_settled:
+            entry.note()
+        return is_settled
+
+    def _needed(self, found: list[tuple[int, int, int, bytes]]) -> tuple[set[bytes], set[bytes]]:
+        """Ids of the objects that these records refer to, and of the calls that answered hits."""
         needed: set[bytes] = set()
+        producers: set[bytes] = set()
         for _, _, kind, payload in found:
             with contextlib.suppress(ValueError, TypeError):
-                for ref in _refs_in(records.decode(kind, payload)):
+                record = records.decode(kind, payload)
+                if isinstance(record, Hit):
+                    producers.add(record.producer)
+                for ref in _refs_in(record):
                     if ref.oid is not None:
                         needed.add(ref.oid)  # what that refers to, its header says
                     else:
                         with contextlib.suppress(MissingObject, CorruptObject):
                             needed.update(object_ids(ref, self._objects.open_here))
-        return needed
+        return needed, producers
 
     def _segments(self, writer: str) -> list[tuple[int, int]]:
         """Sequence number and size of the writer's segments, in order."""
@@ -192,9 +226,12 @@ class SpoolFile:
 
     def __init__(self, path: Path, fd: int) -> None:
         self.writer = path.name
-        self.position = _read_position(fd)
+        self.position = self.noted = _read_position(fd)
+        """Up to where its segments were put, and up to where that was noted."""
         self.has_begun = False
         """Whether this process has said that the writer lives."""
+        self.is_orphan = False
+        """Whether its process was killed."""
         self._path = path
         self._fd = fd
 
@@ -224,10 +261,10 @@ class SpoolFile:
             return None
         return cls(folder / writer, fd)
 
-    def note(self, seq: int, offset: int) -> None:
-        """All before this place was put."""
-        line = struct.pack("<IQ", seq, offset)
-        self.position = Position(seq, offset)
+    def note(self) -> None:
+        """All before the position was put, and need not be put again."""
+        line = struct.pack("<IQ", *self.position)
+        self.noted = self.position
         os.lseek(self._fd, 0, os.SEEK_END)
         with contextlib.suppress(OSError):  # then it is put again
             os.write(self._fd, line + xxh3_64_intdigest(line).to_bytes(8, "little"))

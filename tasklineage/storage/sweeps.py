@@ -52,6 +52,8 @@ from tasklineage.storage.regular import open_regular
 _MAGIC, _LAYOUT = b"\xc1tlg", 1
 _HEAD = struct.Struct("<4sIQ")
 _MOST_LISTS = 1000
+LISTS_KEPT = 16
+"""Lists of sweeps that processes may still want to read."""
 _WAIT = 0.01
 """Seconds between two looks at a lock."""
 
@@ -150,6 +152,7 @@ class Watch:
         needed = closure(named, self._objects)
         if self._is_anything or not needed.isdisjoint(self._names):
             wait_until_free(self._root)
+            self._objects.refresh()
             needed = closure(named, self._objects)
             if not all(map(self._objects.has, needed)):
                 raise Swept("what was just recorded has been swept")
@@ -175,14 +178,14 @@ class Watch:
             if self._is_anything or record.producer in self._calls:
                 producer = self._read_call(record.producer)
                 if producer is not None and producer.output is not None:
-                    yield from needs_of(_answer(producer))
+                    yield from answer_needs(producer)
         else:
             yield from needs_of(record)
 
 
-def _answer(producer: CallEnd) -> CallEnd:
-    """What of the record of a call a hit on it cannot do without."""
-    return producer._replace(arguments=(), attempts=(), stdout=None, stderr=None)
+def answer_needs(producer: CallEnd) -> Iterator[bytes]:
+    """Ids of the objects of a call that a hit on it cannot do without."""
+    return needs_of(producer._replace(arguments=(), attempts=(), stdout=None, stderr=None))
 
 
 @contextlib.contextmanager

@@ -73,16 +73,17 @@ class Uploads:
     def has(self, oid: bytes) -> bool:
         """Whether the object was put there, or came from there, as far as this machine knows."""
         if oid not in self._there:
-            self._catch_up()
+            self.refresh()
         return oid in self._there
 
     def note(self, oids: Iterable[bytes]) -> None:
         """These objects are there."""
         self._append([oid for oid in oids if oid not in self._there], _THERE)
 
-    def forget(self, oid: bytes) -> None:
-        """The object is not there, or is not what it was: it is put again when it is needed."""
-        self._append([oid], _GONE)
+    def forget(self, oids: Iterable[bytes]) -> None:
+        """These are not there, or not what they were: they are put again when they are needed."""
+        self.refresh()
+        self._append([oid for oid in oids if oid in self._there], _GONE)
 
     def ensure(self, oids: Iterable[bytes]) -> None:
         """These objects, and all that they refer to, are in the remote store.
@@ -95,6 +96,7 @@ class Uploads:
         StoreError
             Not all could be put. Those that could are not put again.
         """
+        self.refresh()
         leaves, inner = self._missing(oids)
         self._put(leaves)
         for oid in inner:  # one after the other: none is there before what it refers to
@@ -151,8 +153,8 @@ class Uploads:
         for error in failed.values():
             raise error
 
-    def _catch_up(self) -> None:
-        """Read what other processes have appended."""
+    def refresh(self) -> None:
+        """What other processes have noted is known."""
         with contextlib.suppress(FileNotFoundError), self.mutex:
             if os.stat(self._file).st_size < self._read + _LINE:
                 return
@@ -179,4 +181,4 @@ class Uploads:
             os.write(fd, b"\0" * ((_LINE - rest) % _LINE) + lines)
         finally:
             os.close(fd)
-        self._catch_up()
+        self.refresh()

@@ -172,11 +172,13 @@ class Fsspec(Backend):
             fs, place = self._at(key)
             fs.get_file(place, os.fspath(path))
 
-    def try_read_many(self, keys: Sequence[str]) -> tuple[dict[str, bytes], dict[str, StoreError]]:
+    def try_read_many(
+        self, keys: Sequence[str], end: int | None = None
+    ) -> tuple[dict[str, bytes], dict[str, StoreError]]:
         fs, _ = self._file_system()
         if not fs.async_impl:
-            return super().try_read_many(keys)
-        answers = self._at_once([self._get(key) for key in keys])
+            return super().try_read_many(keys, end)
+        answers = self._at_once([self._get(key, end) for key in keys])
         found: dict[str, bytes] = {}
         failed: dict[str, StoreError] = {}
         for key, answer in zip(keys, answers, strict=True):
@@ -228,10 +230,12 @@ class Fsspec(Backend):
         if fs.async_impl:
             atexit.register(_outlive_executors, fs.loop)
 
-    async def _get(self, key: str) -> bytes:
-        """What is under the key."""
+    async def _get(self, key: str, end: int | None) -> bytes:
+        """What is under the key, up to `end`."""
         fs, path = self._at(key)
-        return bytes(await fs._cat_file(path))
+        if end is None:
+            return bytes(await fs._cat_file(path))
+        return bytes(await fs._cat_file(path, start=0, end=end))
 
     def _at_once(self, coroutines: Sequence[Any], limit: int = _AT_ONCE) -> Answers:
         """What each gives or raises, so many at a time."""

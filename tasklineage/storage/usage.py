@@ -7,15 +7,14 @@ is shared, and counted once; what has none is needed by nobody, or is no value: 
 
 from __future__ import annotations
 
-import contextlib
-import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from tasklineage.errors import ConfigError
+from tasklineage.storage.ground import ground_of
 from tasklineage.storage.reach import Graph, RunFacts, closure, read_graph
-from tasklineage.storage.roots import ARTIFACT, Root, demand_local, reached_by, roots_of
+from tasklineage.storage.roots import ARTIFACT, Root, reached_by, roots_of
 
 if TYPE_CHECKING:
     from tasklineage.storage.store import Store
@@ -67,7 +66,7 @@ def usage(store: Store, by: str = "task") -> Usage:
     Raises
     ------
     ConfigError
-        There is no such division; or the store is remote.
+        There is no such division.
     StoreError
         Something could not be read.
 
@@ -77,10 +76,12 @@ def usage(store: Store, by: str = "task") -> Usage:
     """
     if by not in KINDS:
         raise ConfigError(f"du is by {', '.join(KINDS)}, not by {by!r}")
-    demand_local(store, "du")
+    ground = ground_of(store)
+    ground.catch_up()
     roots = roots_of(store)
     graph = read_graph(store.path, {root.id for root in roots if root.kind == ARTIFACT})
-    needed, sizes = _Needed(store, graph), dict(object_sizes(store))
+    needed, sizes = _Needed(store, graph), dict(ground.sizes())
+    store.objects.look_ahead(sizes)
     values, records = _DIVISIONS[by]
     labels: dict[bytes, set[str]] = {oid: set() for oid in sizes}
     for name, oids in values(graph, needed):
@@ -94,37 +95,7 @@ def usage(store: Store, by: str = "task") -> Usage:
     unneeded = items.pop(frozenset(), 0)
     for found, size in records(graph):
         items[frozenset(found)] += size
-    return _added_up(by, items, unneeded, total_size(store))
-
-
-def object_sizes(store: Store) -> Iterator[tuple[bytes, int]]:
-    """Each object that is there, and the size of its file."""
-    folder = f"{store.path}/objects"
-    for name in _names(folder):
-        if len(name) == 2:
-            for rest, size in _sizes(f"{folder}/{name}"):
-                try:
-                    oid = bytes.fromhex(name + rest)
-                except ValueError:
-                    continue
-                if len(oid) == 16:
-                    yield oid, size
-
-
-def total_size(store: Store) -> int:
-    """The bytes of all files below the store's folder; links are not followed."""
-    total, folders = 0, [str(store.path)]
-    while folders:
-        try:
-            with os.scandir(folders.pop()) as entries:
-                for entry in entries:
-                    if entry.is_dir(follow_symlinks=False):
-                        folders.append(entry.path)
-                    else:
-                        total += entry.stat(follow_symlinks=False).st_size
-        except FileNotFoundError:
-            continue
-    return total
+    return _added_up(by, items, unneeded, ground.total())
 
 
 class _Needed:
@@ -231,20 +202,3 @@ def _added_up(by: str, items: Counter[Labels], unneeded: int, total: int) -> Usa
     rows.sort(key=lambda row: (-row.exclusive - row.shared, row.name))
     both = sum(size for labels, size in items.items() if len(labels) > 1)
     return Usage(by, rows, both, unneeded, total - sum(items.values()) - unneeded, total)
-
-
-def _names(folder: str) -> list[str]:
-    try:
-        return os.listdir(folder)
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-
-
-def _sizes(folder: str) -> Iterator[tuple[str, int]]:
-    try:
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                with contextlib.suppress(FileNotFoundError):
-                    yield entry.name, entry.stat(follow_symlinks=False).st_size
-    except (FileNotFoundError, NotADirectoryError):
-        return

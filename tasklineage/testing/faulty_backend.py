@@ -64,9 +64,11 @@ class FaultyBackend(Backend):
     def download(self, key: str, path: str | os.PathLike[str]) -> None:
         self._perform("read", key, lambda: self.inner.download(key, path))
 
-    def try_read_many(self, keys: Sequence[str]) -> tuple[dict[str, bytes], dict[str, StoreError]]:
+    def try_read_many(
+        self, keys: Sequence[str], end: int | None = None
+    ) -> tuple[dict[str, bytes], dict[str, StoreError]]:
         failed, lost = self._meet_each("read", keys)
-        found, others = self.inner.try_read_many([key for key in keys if key not in failed])
+        found, others = self.inner.try_read_many([key for key in keys if key not in failed], end)
         return {k: v for k, v in found.items() if k not in lost}, {**others, **failed, **lost}
 
     def try_write_many(self, items: Mapping[str, bytes]) -> dict[str, StoreError]:

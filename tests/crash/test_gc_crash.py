@@ -10,6 +10,7 @@ import tasklineage as tl
 from tasklineage.key.digest import digest
 from tasklineage.storage import fsck, gc
 from tasklineage.storage.gc import Rules
+from tasklineage.storage.ground import ground_of
 from tasklineage.storage.store import Store
 from tests.crash import killer
 from tests.unit.storage.history import History
@@ -53,7 +54,7 @@ def check(root: Path) -> None:
     gc.condemn(store, gc.plan(store, RULES), RULES)
     gc.sweep(store, grace=0)
     assert _results(store, "new") == [VALUES[0], VALUES[3]]
-    assert len(list(gc.object_sizes(store))) == 2
+    assert len(list(ground_of(store).sizes())) == 2
     assert [run.name for run in tl.runs(store=store, namespace="*")] == ["new"]
     assert not any((root / "gc" / "condemned").iterdir())
     store.close()

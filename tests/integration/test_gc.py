@@ -14,8 +14,9 @@ import tasklineage as tl
 from tasklineage import task
 from tasklineage.cli.main import main
 from tasklineage.errors import ConfigError, MissingObject, NotFound, StoreBusy, StoreReadOnly
-from tasklineage.storage import gc, roots
+from tasklineage.storage import gc, ground, roots
 from tasklineage.storage.gc import DAY, Rules
+from tasklineage.storage.ground import ground_of
 from tasklineage.storage.store import Store, open_store
 from tasklineage.storage.usage import usage
 
@@ -306,9 +307,9 @@ def test_the_dry_run_lists_exactly_what_goes(store: Store, command: Command) -> 
     before = usage(store).total
     told = json.loads(command("gc", "--keep-last", "2", "--json"))
     assert usage(store).total == before, "it was dry"
-    there = {oid.hex() for oid, _ in gc.object_sizes(store)}
+    there = {oid.hex() for oid, _ in ground_of(store).sizes()}
     did = json.loads(command("gc", "--keep-last", "2", "--yes", "--grace", "0", "--json"))
-    left = {oid.hex() for oid, _ in gc.object_sizes(store)}
+    left = {oid.hex() for oid, _ in ground_of(store).sizes()}
     assert set(told["objects"]) == there - left
     assert told["runs"] == did["swept"]["runs"]
     assert did["swept"]["nbytes"] == sum(told["objects"].values()) == told["nbytes"]
@@ -364,7 +365,7 @@ def test_only_one_collects_at_a_time(store: Store, monkeypatch: pytest.MonkeyPat
     from tasklineage.storage import sweeps
 
     run_of(store, 1)
-    monkeypatch.setattr(gc, "exclusive", lambda root: sweeps.exclusive(root, 0.02))
+    monkeypatch.setattr(ground, "_PATIENCE", 0.02)
     with sweeps.exclusive(store.path), pytest.raises(StoreBusy, match="somebody else"):
         gc.sweep(store)
 
@@ -413,17 +414,10 @@ def test_a_store_whose_journal_cannot_be_read_whole_is_not_collected(store: Stor
 
 
 def test_pins_are_files_that_say_what_they_pin(store: Store) -> None:
-    pins = roots.Pins(store.path)
+    pins = roots.Pins(store.backend)
     assert pins.add("run", bytes(16))
     assert not pins.add("run", bytes(16))
     (store.path / "pins" / "nonsense").write_bytes(b"")
     assert [(one.kind, one.id) for one in pins.all()] == [("run", bytes(16))]
     assert pins.remove("run", bytes(16))
     assert not pins.remove("run", bytes(16))
-
-
-def test_a_remote_store_is_refused() -> None:
-    remote = open_store("memory://collected-store")
-    for refuse in (lambda: gc.plan(remote), lambda: gc.sweep(remote), lambda: usage(remote)):
-        with pytest.raises(ConfigError, match="remote store"):
-            refuse()

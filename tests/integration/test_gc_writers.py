@@ -262,7 +262,7 @@ def test_many_sweeps_while_a_writer_sleeps(
     """More than lists are kept: then anything may have been swept."""
 
     def sleep() -> None:
-        for n in range(gc._LISTS_KEPT + 3):
+        for n in range(sweeps.LISTS_KEPT + 3):
             collector.put(b"%d" % n * 20_000, n.to_bytes(16, "big"))
             sweep_all(collector)
 

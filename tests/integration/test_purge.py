@@ -22,6 +22,7 @@ from tasklineage.errors import MissingObject, StoreError
 from tasklineage.key.digest import digest
 from tasklineage.storage import erase, gc
 from tasklineage.storage.fsck import check
+from tasklineage.storage.ground import ground_of
 from tasklineage.storage.records import KIND_OF, CallEnd, Purged, Ref, decode, encode
 from tasklineage.storage.store import Store, open_store
 from tests.crash import killer
@@ -309,7 +310,7 @@ def test_killed_anywhere_it_loses_no_other_value_and_can_be_done_again(tmp_path:
         if "made" not in outcome.said:
             continue
         store = Store(outcome.root)
-        with gc.alone(store):
+        with ground_of(store).alone():
             erase.finish(store)
         (run,) = tl.runs(store=store, namespace="*")
         calls = run.calls

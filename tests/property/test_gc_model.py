@@ -16,7 +16,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from tasklineage.errors import ConfigError, StoreBusy
 from tasklineage.key.digest import digest
 from tasklineage.storage import gc
+from tasklineage.storage.backend import Folder
 from tasklineage.storage.gc import Rules
+from tasklineage.storage.ground import ground_of
 from tasklineage.storage.records import CallEnd, Edge, Ref, RunBegin
 from tasklineage.storage.roots import Pins
 from tasklineage.storage.store import Store, open_store
@@ -134,10 +136,10 @@ class GcMachine(RuleBasedStateMachine):
     def pin(self, kind: str, which: int, is_pinned: bool) -> None:
         id = self.chosen(self.runs if kind == "run" else self.calls, which)
         if is_pinned:
-            Pins(self.root).add(kind, id)
+            Pins(Folder(self.root)).add(kind, id)
             self.pins.add((kind, id))
         else:
-            Pins(self.root).remove(kind, id)
+            Pins(Folder(self.root)).remove(kind, id)
             self.pins.discard((kind, id))
 
     @precondition(lambda self: self.runs)
@@ -191,7 +193,7 @@ class GcMachine(RuleBasedStateMachine):
         assert min(found.shared, found.unneeded, found.other) >= 0
 
     def objects(self) -> set[bytes]:
-        return {oid for oid, _ in gc.object_sizes(self.store)}
+        return {oid for oid, _ in ground_of(self.store).sizes()}
 
     def reachable(self) -> set[bytes]:
         """By the slowest way: nothing is added any more."""

@@ -118,7 +118,7 @@ def _refs(root: Path) -> Refs:
 
 
 def _roots(root: Path) -> Iterator[Root]:
-    yield from Pins(root, read_only=True).all()
+    yield from Pins(Folder(root), read_only=True).all()
     known = _refs(root)
     for name in known.names():
         yield from (_root(version) for version in known.kept(name) if version.is_there)

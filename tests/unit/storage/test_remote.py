@@ -10,8 +10,6 @@ import os
 import threading
 import time
 import warnings
-from collections import Counter
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +21,8 @@ from tasklineage import task
 from tasklineage.errors import ConfigError, StoreError, StoreNotFound, StoreUnavailable
 from tasklineage.storage import cached_objects, follower, mirror, pulse, remote
 from tasklineage.storage import format as layout
-from tasklineage.storage.backend import Folder
-from tasklineage.storage.mirror import Opened
 from tasklineage.storage.store import Store
+from tests.unit.storage.machines import Bucket, Machines
 
 executed: list[Any] = []
 
@@ -48,80 +45,9 @@ def tables(n: int) -> Any:
     return {f"a{i}": np.arange(n) + i for i in range(20)}
 
 
-class Bucket(Folder):
-    """Counts requests, and fails on demand."""
-
-    def __init__(self, root: Path) -> None:
-        super().__init__(root)
-        self.requests: Counter[str] = Counter()
-        self.trouble: Callable[[str, str], None] = lambda what, key: None
-
-    def _path(self, key: str) -> str:
-        return super()._path(key)
-
-    def _meet(self, what: str, key: str) -> None:
-        self.requests[what] += 1
-        self.trouble(what, key)
-
-    def read(self, key: str, start: int = 0, end: int | None = None) -> bytes:
-        self._meet("read", key)
-        return super().read(key, start, end)
-
-    def write(self, key: str, data: bytes) -> None:
-        self._meet("write", key)
-        super().write(key, data)
-
-    def create(self, key: str, data: bytes) -> bool:
-        self._meet("create", key)
-        return super().create(key, data)
-
-    def list(self, prefix: str = "", after: str = "") -> Any:
-        self._meet("list", prefix)
-        return super().list(prefix, after)
-
-    def names(self, prefix: str = "") -> Any:
-        self._meet("list", prefix)
-        return super().names(prefix)
-
-    def size(self, key: str) -> int | None:
-        self._meet("size", key)
-        return super().size(key)
-
-    def delete(self, keys: Any) -> None:
-        self._meet("delete", "")
-        super().delete(keys)
-
-
-@pytest.fixture
-def bucket(tmp_path: Path) -> Bucket:
-    root = tmp_path / "bucket"
-    root.mkdir()
-    found = Bucket(root)
-    found.write(layout.FILE, layout.content(id="00"))
-    found.requests.clear()
-    return found
-
-
-Machine = Callable[..., Store]
-
-
-@pytest.fixture
-def machine(bucket: Bucket, tmp_path: Path) -> Iterator[Machine]:
-    """Opens the store as a machine of that name does."""
-    opened: list[Store] = []
-
-    def open(name: str, *, limit: int = 1 << 30, read_only: bool = False) -> Store:
-        folder = tmp_path / name
-        layout.open_folder(folder)
-        found = Opened("s3://bucket/x", bucket, folder, not read_only, limit)
-        opened.append(Store(folder, read_only=read_only, remote=found))
-        return opened[-1]
-
+@pytest.fixture(autouse=True)
+def nothing_executed() -> None:
     executed.clear()
-    yield open
-    bucket.trouble = lambda what, key: None
-    for store in opened:
-        store.close()
 
 
 @pytest.fixture(autouse=True)
@@ -138,14 +64,14 @@ def compute(store: Store, count: int = 5) -> list[int]:
         return tl.map(double, range(count)).results()
 
 
-def test_what_one_machine_has_computed_another_does_not_compute_again(machine: Machine) -> None:
+def test_what_one_machine_has_computed_another_does_not_compute_again(machine: Machines) -> None:
     assert compute(machine("a")) == [0, 2, 4, 6, 8]
     executed.clear()
     assert compute(machine("b")) == [0, 2, 4, 6, 8]
     assert executed == []
 
 
-def test_what_is_computed_elsewhere_later_is_found_at_the_next_miss(machine: Machine) -> None:
+def test_what_is_computed_elsewhere_later_is_found_at_the_next_miss(machine: Machines) -> None:
     a, b = machine("a"), machine("b")
     compute(b, 1)
     compute(a, 5)
@@ -155,7 +81,7 @@ def test_what_is_computed_elsewhere_later_is_found_at_the_next_miss(machine: Mac
 
 
 def test_large_values_come_when_they_are_asked_for_and_are_kept(
-    machine: Machine, bucket: Bucket
+    machine: Machines, bucket: Bucket
 ) -> None:
     with tl.run(store=machine("a")):
         table(100_000)
@@ -174,7 +100,7 @@ def test_large_values_come_when_they_are_asked_for_and_are_kept(
 
 
 def test_a_run_elsewhere_reads_running_while_its_writer_beats_and_killed_after(
-    machine: Machine, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+    machine: Machines, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     a, b = machine("a"), machine("b")
     with tl.run("long", store=a, executor="inline"):
@@ -192,7 +118,7 @@ def test_a_run_elsewhere_reads_running_while_its_writer_beats_and_killed_after(
     assert tl.runs(name="long", store=b)[0].status == "done"
 
 
-def test_what_has_ended_elsewhere_has_no_more_to_come(machine: Machine, bucket: Bucket) -> None:
+def test_what_has_ended_elsewhere_has_no_more_to_come(machine: Machines, bucket: Bucket) -> None:
     a = machine("a")
     compute(a)
     a.close()
@@ -206,7 +132,7 @@ def test_what_has_ended_elsewhere_has_no_more_to_come(machine: Machine, bucket: 
 
 
 def test_ten_thousand_small_results_go_up_and_come_down_in_few_requests(
-    machine: Machine, bucket: Bucket
+    machine: Machines, bucket: Bucket
 ) -> None:
     a = machine("a")
     with tl.run(store=a):
@@ -224,7 +150,7 @@ def test_ten_thousand_small_results_go_up_and_come_down_in_few_requests(
 
 
 def test_a_warm_rerun_makes_few_requests_and_not_one_a_call(
-    machine: Machine, bucket: Bucket
+    machine: Machines, bucket: Bucket
 ) -> None:
     a = machine("a")
     compute(a, 1_000)
@@ -234,7 +160,7 @@ def test_a_warm_rerun_makes_few_requests_and_not_one_a_call(
 
 
 def test_half_of_all_requests_failing_loses_nothing(
-    machine: Machine, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+    machine: Machines, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(time, "sleep", lambda seconds: None)
     count = 0
@@ -258,7 +184,7 @@ def test_half_of_all_requests_failing_loses_nothing(
 
 
 def test_work_goes_on_while_the_store_cannot_be_reached(
-    machine: Machine, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+    machine: Machines, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(remote, "_PATIENCE", 0.0)
     a = machine("a")
@@ -285,7 +211,7 @@ def test_work_goes_on_while_the_store_cannot_be_reached(
 
 
 def test_what_could_not_be_put_at_the_end_is_put_by_the_next_process(
-    machine: Machine, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+    machine: Machines, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(remote, "_PATIENCE", 0.0)
 
@@ -307,7 +233,7 @@ def test_what_could_not_be_put_at_the_end_is_put_by_the_next_process(
 
 
 def test_a_cache_beyond_its_size_lets_go_of_what_is_in_the_store(
-    machine: Machine, monkeypatch: pytest.MonkeyPatch
+    machine: Machines, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     a = machine("a")
     with tl.run(store=a, executor="inline"):
@@ -324,7 +250,7 @@ def test_a_cache_beyond_its_size_lets_go_of_what_is_in_the_store(
 
 
 def test_what_is_not_in_the_store_yet_is_never_let_go(
-    machine: Machine, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+    machine: Machines, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(remote, "_PATIENCE", 0.0)
     monkeypatch.setattr(cached_objects, "_YOUNG", -1.0)
@@ -343,7 +269,7 @@ def test_what_is_not_in_the_store_yet_is_never_let_go(
 
 
 def test_a_damaged_object_is_moved_away_and_computed_again(
-    machine: Machine, bucket: Bucket
+    machine: Machines, bucket: Bucket
 ) -> None:
     a = machine("a")
     with tl.run(store=a) as run:
@@ -362,7 +288,7 @@ def test_a_damaged_object_is_moved_away_and_computed_again(
     assert executed == [5_000, 5_000]
 
 
-def test_a_lost_object_is_a_miss_and_heals(machine: Machine, bucket: Bucket) -> None:
+def test_a_lost_object_is_a_miss_and_heals(machine: Machines, bucket: Bucket) -> None:
     with tl.run(store=machine("a")):
         table(5_000)
     b = machine("b")
@@ -375,7 +301,7 @@ def test_a_lost_object_is_a_miss_and_heals(machine: Machine, bucket: Bucket) -> 
 
 
 def test_objects_are_there_before_the_records_that_refer_to_them(
-    machine: Machine, bucket: Bucket
+    machine: Machines, bucket: Bucket
 ) -> None:
     order: list[str] = []
 
@@ -392,7 +318,7 @@ def test_objects_are_there_before_the_records_that_refer_to_them(
     )
 
 
-def test_an_object_that_is_there_is_not_put_again(machine: Machine, bucket: Bucket) -> None:
+def test_an_object_that_is_there_is_not_put_again(machine: Machines, bucket: Bucket) -> None:
     a = machine("a")
     with tl.run(store=a):
         table(5_000)
@@ -404,7 +330,7 @@ def test_an_object_that_is_there_is_not_put_again(machine: Machine, bucket: Buck
     assert not [key for key in keys if key.startswith("objects")]
 
 
-def test_a_reader_writes_nothing(machine: Machine, bucket: Bucket) -> None:
+def test_a_reader_writes_nothing(machine: Machines, bucket: Bucket) -> None:
     compute(machine("a"))
     bucket.requests.clear()
     b = machine("b", read_only=True)
@@ -420,7 +346,7 @@ def _child(store: Store) -> None:
         tl.map(double, range(5)).results()
 
 
-def test_a_forked_child_is_a_writer_of_its_own(machine: Machine) -> None:
+def test_a_forked_child_is_a_writer_of_its_own(machine: Machines) -> None:
     a = machine("a")
     compute(a, 2)
     process = multiprocessing.get_context("fork").Process(target=_child, args=(a,))
@@ -432,7 +358,7 @@ def test_a_forked_child_is_a_writer_of_its_own(machine: Machine) -> None:
     assert executed == []
 
 
-def test_many_threads_of_many_machines_lose_nothing(machine: Machine, tmp_path: Path) -> None:
+def test_many_threads_of_many_machines_lose_nothing(machine: Machines, tmp_path: Path) -> None:
     stores = [machine(name) for name in "abc"]
 
     def work(store: Store, at: int) -> None:
@@ -455,7 +381,7 @@ def test_many_threads_of_many_machines_lose_nothing(machine: Machine, tmp_path: 
 
 
 def test_a_journal_of_very_many_pieces_is_listed_by_writer(
-    machine: Machine, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+    machine: Machines, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(follower, "_WHOLE_LISTING", 0)
     a, b = machine("a"), machine("b")
