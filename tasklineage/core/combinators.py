@@ -303,12 +303,13 @@ async def amap(
         )  # fmt: skip
         return await _amap_executor(await in_thread(begin))
     _check_width(max_workers, max_items)
+    parent = current.get() or top_frame()
+    _executor(executor, plain, parent)  # which raises what it would, though the loop executes
     limit = await in_thread(limited, iterables, max_items)
     source = Source([_elements(one) for one in limit])
     outcomes = await _amap_loop(plain, source, shared, max_workers or 100, on_error == "raise")
     if source.error is not None:
         raise source.error
-    parent = current.get() or top_frame()
     values: list[Any] = []
     for index, one in enumerate(outcomes):
         if one.error is None:

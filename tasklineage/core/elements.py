@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from functools import partial
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tasklineage import config
@@ -13,6 +11,7 @@ from tasklineage.core import engine, memos
 from tasklineage.core.call import Call, Outcome, Shared
 from tasklineage.core.failure import is_interrupt
 from tasklineage.core.frame import Frame
+from tasklineage.core.future import reservation
 from tasklineage.core.portion import Portion
 from tasklineage.core.source import Source
 from tasklineage.key.digest import Unresolved
@@ -98,15 +97,14 @@ class Elements:
         self.task = task
         self._elsewhere = None if executor.shares_memory else executor
         """Who runs the bodies, if that is not this process."""
-        asked = task.settings.resources
-        is_together = self._elsewhere and not asked and task.settings.timeout is None
+        is_together = (
+            self._elsewhere and not task.settings.resources and task.settings.timeout is None
+        )
         workers = min(executor.width, most or executor.width)
         self.portion = Portion(executor.portion if is_together else 0.0, workers)
         """How many calls are executed in one go."""
         self._stops_at_failure = stops_at_failure
-        self._reserve: Callable[[], AbstractContextManager[object]] = (
-            partial(executor.offer.reserve, asked) if asked else nullcontext
-        )
+        self._reserve = reservation(task, executor)
         self._source = source
         self._shared = shared
         self._parent = parent
@@ -181,8 +179,7 @@ class Elements:
             )  # fmt: skip
             self.portion.note(len(calls) - outcomes.count(None), took)
         else:
-            with self._reserve():
-                outcomes = [engine.outcome(calls[0], self._elsewhere)]
+            outcomes = [engine.outcome(calls[0], self._elsewhere, self._reserve)]
         ended = time.time()
         for place, call in enumerate(calls):
             outcome = outcomes[place]

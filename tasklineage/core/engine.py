@@ -14,7 +14,7 @@ import math
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import partial
 from time import thread_time
 from typing import TYPE_CHECKING, Any
@@ -115,15 +115,19 @@ def perform(
     position: Position | None = None,
     note_key: Callable[[bytes], object] = id,
     elsewhere: Executor | None = None,
+    reserve: Callable[[], AbstractContextManager[object]] = nullcontext,
 ) -> Outcome[Any]:
-    """What came of a call, made on a worker: its exception is in the outcome."""
+    """What came of a call, made on a worker: its exception is in the outcome.
+
+    It executes in a block that `reserve` makes; a hit needs none.
+    """
     skipped: list[bytes] = []
     try:
         this = _made(task, args, kwargs, parent, position, skipped.append)
         note_key(this.key)
     except BaseException as error:
         return unmade(error, skipped)
-    return outcome(this, elsewhere)
+    return outcome(this, elsewhere, reserve)
 
 
 def unmade(error: BaseException, skipped: Sequence[bytes]) -> Outcome[Any]:
@@ -132,14 +136,19 @@ def unmade(error: BaseException, skipped: Sequence[bytes]) -> Outcome[Any]:
     return Outcome(None, without_our_frames(error), status, call_id)
 
 
-def outcome(this: Call, elsewhere: Executor | None = None) -> Outcome[Any]:
+def outcome(
+    this: Call,
+    elsewhere: Executor | None = None,
+    reserve: Callable[[], AbstractContextManager[object]] = nullcontext,
+) -> Outcome[Any]:
     """What came of a call whose key is known, its body run here or by that executor."""
     try:
         value = answer(this)
         if value is MISS:
-            if elsewhere is not None:
-                return _execute_elsewhere(this, elsewhere)
-            value = execute(this)
+            with reserve():
+                if elsewhere is not None:
+                    return _execute_elsewhere(this, elsewhere)
+                value = execute(this)
         if this.run.verification is not None and this.is_hit:
             this.run.verification.check(this, value)
     except BaseException as error:
@@ -195,10 +204,12 @@ def _hit(this: Call) -> Outcome[Any] | None:
     """What came of a call that a memo answers; None: there is none."""
     try:
         value = answer(this)
+        if value is MISS:
+            return None
+        if this.run.verification is not None:
+            this.run.verification.check(this, value)
     except BaseException as error:
         return Outcome(None, without_our_frames(error), this.status, this.id)
-    if value is MISS:
-        return None
     return Outcome(value, None, this.status, this.id, this.output.digest, True)
 
 
@@ -366,6 +377,8 @@ def _execute_elsewhere(this: Call, executor: Executor) -> Outcome[Any]:
 
     found = execute(this, partial(elsewhere.execute, executor=executor))
     if this.is_hit:  # the value of a memo that came meanwhile
+        if this.run.verification is not None:
+            this.run.verification.check(this, found)
         return Outcome(found, None, this.status, this.id, this.output.digest, True)
     outcome: Outcome[Any] = found
     return outcome
@@ -523,7 +536,12 @@ async def _resolved_call_async(
 
 async def _value_async(this: Call) -> Any:
     value = answer(this)
-    if value is MISS:
+    if value is MISS and this.task.settings.resources:
+        from tasklineage.executors import limits  # for those who ask
+
+        async with limits.reserved_async(this.task.settings.resources):
+            value = await execute_async(this)
+    elif value is MISS:
         value = await execute_async(this)
     if this.run.verification is not None and this.is_hit:
         await this.run.verification.check_async(this, value)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable, Generator, Iterator
+from contextlib import AbstractContextManager
 from contextvars import copy_context
+from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from tasklineage import config
@@ -184,13 +186,12 @@ class Future(Deferred, Generic[R]):
         """Submit the call once the Futures among its arguments are over."""
         context = copy_context()
         elsewhere = None if executor.shares_memory else executor
-        asked = self._task.settings.resources
+        reserve = reservation(self._task, executor)
 
         def performed() -> Outcome[R]:
-            with executor.offer.reserve(asked) if asked else contextlib.nullcontext():
-                return engine.perform(
-                    self._task, args, kwargs, self._parent, position, self._note_key, elsewhere
-                )
+            return engine.perform(
+                self._task, args, kwargs, self._parent, position, self._note_key, elsewhere, reserve
+            )
 
         def perform() -> Outcome[R]:
             return context.run(performed)
@@ -297,12 +298,26 @@ def executor_for(task: Task[Any, Any], chosen: Executor | None, parent: Frame) -
     """
     executor = chosen or parent.run.executor
     if task.settings.resources:
-        executor.offer.check(task.name, task.settings.resources)
+        from tasklineage.executors import limits  # for those who ask
+
+        limits.check(task.name, task.settings.resources, executor.offer)
     if task.settings.timeout is None or executor.can_kill:
         return executor
     from tasklineage.executors.choose import killing_executor
 
     return killing_executor()
+
+
+def reservation(
+    task: Task[Any, Any], executor: Executor
+) -> Callable[[], AbstractContextManager[object]]:
+    """What makes blocks that hold what a call of the task asks for."""
+    asked = task.settings.resources
+    if not asked:
+        return contextlib.nullcontext
+    from tasklineage.executors import limits  # for those who ask
+
+    return partial(limits.reserved, asked, executor.offer)
 
 
 def resolved(

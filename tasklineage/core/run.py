@@ -277,6 +277,7 @@ def run(
     durability: str | None = None,
     store_args: bool | None = None,
     verify: float | None = None,
+    limits: Mapping[str, Any] | None = None,
 ) -> Generator[Run]:
     """A run: every call made in the block belongs to it.
 
@@ -303,6 +304,10 @@ def run(
         This share of the hits, from 0 to 1, is executed again, and the results compared. The
         program gets what the memo answers; see `Run.verified` and `Run.differing`. By default that
         of the enclosing run, else the configured one.
+    limits
+        How much there is of what tasks ask for by a name of your own: with `limits={"db": 4}`, at
+        most four calls of tasks with `resources={"db": 1}` execute at once, on all executors
+        together. Those of enclosing runs hold too.
 
     Yields
     ------
@@ -318,6 +323,7 @@ def run(
     """
     _check_run(name, namespace, params)
     kept, refreshed = _texts(tags, "tags"), _refresh(refresh)
+    limited = _limits(limits)
     outer = current.get()
     enclosing = None if outer is None else outer.run
     state = RunState(
@@ -332,10 +338,14 @@ def run(
     state.begin(params, kept, namespace)
     token = current.set(state.frame)
     try:
-        yield state.view()
-        state.settle()
+        with limited:
+            try:
+                yield state.view()
+                state.settle()
+            except BaseException:
+                state.abandon()
+                raise
     except BaseException as error:
-        state.abandon()
         state.end(error)
         raise
     else:
@@ -415,6 +425,17 @@ def _verify(share: float | None, enclosing: RunState | None) -> float:
     if enclosing is None:
         return config.settings().verify
     return 0.0 if enclosing.verification is None else enclosing.verification.share
+
+
+def _limits(given: Mapping[str, Any] | None) -> contextlib.AbstractContextManager[object]:
+    """A block in which these limits hold."""
+    if given is None:
+        return contextlib.nullcontext()
+    from tasklineage.executors.leases import Limits
+    from tasklineage.executors.limits import limited
+    from tasklineage.executors.resources import amounts
+
+    return limited(Limits(amounts(given, "limits")))
 
 
 def _checked_executor(executor: Any) -> Any:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import uuid
 import weakref
 from _thread import allocate_lock
 from collections.abc import Callable, Mapping, Sequence
@@ -21,8 +22,11 @@ from typing import Any, ClassVar, TypeVar
 from tasklineage.errors import ConfigError, WorkerLost
 from tasklineage.executors.base import Executor, Work, interrupts
 from tasklineage.executors.child import Child, Hear, NotStarted
-from tasklineage.executors.parcels import pack
-from tasklineage.executors.resources import Offer, machine_offer, offer_of
+from tasklineage.executors.leases import Limits
+from tasklineage.executors.limits import Declared, travelling
+from tasklineage.executors.parcels import pack, rules
+from tasklineage.executors.place import Here
+from tasklineage.executors.resources import Offer, amounts, machine_offer, offer_of
 from tasklineage.executors.threads import Threads, cpus
 
 T = TypeVar("T")
@@ -56,9 +60,14 @@ class Processes(Executor):
             )
         self.slots = n or cpus()
         self._driver = Threads(self.slots)
-        self._offer = offer_of(resources, gpus) if resources or gpus is not None else None
+        self._gpus = gpus
+        self._resources = dict(resources or {})
+        self._declared = Limits(amounts(resources)) if resources else None
+        self._offer = _offer(gpus, self._declared)
+        self.token = uuid.uuid4().hex
+        """What a copy of it is known by where it was made."""
         self._reset()
-        _Pools.all.add(self)
+        _Pools.all[self.token] = self
 
     def _reset(self) -> None:
         self._lock = allocate_lock()
@@ -70,9 +79,17 @@ class Processes(Executor):
         return f"Processes({self.slots})"
 
     def __reduce__(self) -> tuple[Any, ...]:
+        if self._offer is not None:
+            return _copied, (self.token, self.slots, self._gpus, self._resources)
         from tasklineage.executors.choose import executor_from
 
-        return (executor_from, (f"processes:{self.slots}",))
+        return executor_from, (f"processes:{self.slots}",)
+
+    def reduced_for_worker(self) -> tuple[Any, ...]:
+        """How it travels to a worker, where it is one thread with the same to offer."""
+        if self._declared is None:
+            return self.__reduce__()
+        return _in_worker, (self.token, self._declared)
 
     @property
     def offer(self) -> Offer:
@@ -102,7 +119,8 @@ class Processes(Executor):
         timeout: float | None = None,
     ) -> T:
         self._check()
-        content, fds = pack(call)
+        further = () if self._declared is None else (self._declared,)
+        content, fds = pack(travelling(call, *further))
         try:
             while True:
                 child = self._taken(",".join(devices))
@@ -214,24 +232,57 @@ class Plain:
 class _Pools:
     """All pools of this process, for fork and exit."""
 
-    all: ClassVar[weakref.WeakSet[Processes]] = weakref.WeakSet()
+    all: ClassVar[weakref.WeakValueDictionary[str, Processes]] = weakref.WeakValueDictionary()
+    in_worker: ClassVar[dict[str, Executor]] = {}
+    """What stands here, in a worker, for pools of other processes."""
+
+
+class _InWorker(Threads):
+    """Processes in a worker: one thread, with what they offer."""
+
+    def __init__(self, declared: Limits) -> None:
+        super().__init__(1)
+        self._offer = Declared(machine_offer(), declared)
+
+    @property
+    def offer(self) -> Offer:
+        return self._offer
+
+
+def _offer(gpus: int | None, declared: Limits | None) -> Offer | None:
+    usual = None if gpus is None else offer_of(None, gpus)
+    return usual if declared is None else Declared(usual or machine_offer(), declared)
+
+
+def _copied(token: str, n: int, gpus: int | None, resources: Mapping[str, Any]) -> Executor:
+    """The pool that was copied, where it was made; elsewhere another one like it."""
+    if Here.is_worker:
+        return Threads(1)
+    return _Pools.all.get(token) or Processes(n, gpus=gpus, resources=resources)
+
+
+def _in_worker(token: str, declared: Limits) -> Executor:
+    if token not in _Pools.in_worker:
+        _Pools.in_worker[token] = _InWorker(declared)
+    return _Pools.in_worker[token]
 
 
 def _forget_parent() -> None:
-    for pool in list(_Pools.all):
+    for pool in list(_Pools.all.values()):
         pool.forget_parent()
 
 
 def _end_all() -> None:
-    for pool in list(_Pools.all):
+    for pool in list(_Pools.all.values()):
         pool.end()
 
 
 def _interrupt_all() -> bool:
-    ended = [pool.interrupt() for pool in list(_Pools.all)]  # all of them
+    ended = [pool.interrupt() for pool in list(_Pools.all.values())]  # all of them
     return any(ended)
 
 
 os.register_at_fork(after_in_child=_forget_parent)
 atexit.register(_end_all)
 interrupts.append(_interrupt_all)
+rules[Processes] = Processes.reduced_for_worker

@@ -59,8 +59,8 @@ def hold(lease: Lease) -> Generator[None]:
         _held.reset(token)
 
 
-def amounts(resources: Mapping[str, Any]) -> dict[str, float]:
-    """The resources as numbers; memory in bytes.
+def amounts(resources: Mapping[str, Any], option: str = "resources") -> dict[str, float]:
+    """The resources that were given for an option as numbers; memory in bytes.
 
     Raises
     ------
@@ -73,8 +73,11 @@ def amounts(resources: Mapping[str, Any]) -> dict[str, float]:
     {'GPU': 1.0, 'memory': 8000000000.0}
     """
     if not isinstance(resources, Mapping):
-        raise ConfigError(f'resources= maps names to amounts, as in {{"GPU": 1}}: {resources!r}')
-    return {normal_name(name): _number(name, amount) for name, amount in resources.items()}
+        raise ConfigError(f'{option}= maps names to amounts, as in {{"GPU": 1}}: {resources!r}')
+    return {
+        normal_name(name, option): _number(name, amount, option)
+        for name, amount in resources.items()
+    }
 
 
 class Offer:
@@ -200,26 +203,26 @@ def offer_of(declared: Mapping[str, Any] | None, gpus: int | None = None) -> Off
     return Offer({**usual.total, GPU: float(len(devices)), **amounts(declared or {})}, devices)
 
 
-def normal_name(name: Any) -> str:
+def normal_name(name: Any, option: str = "resources") -> str:
     """The name of a resource, however it is spelt."""
     if not isinstance(name, str) or not name:
-        raise ConfigError(f"resources=: a resource has a name, not {name!r}")
+        raise ConfigError(f"{option}=: a resource has a name, not {name!r}")
     lower = name.lower()
     if lower in ("gpu", "gpus"):
         return GPU
     return {"cpus": CPU, "cpu": CPU, "memory": MEMORY}.get(lower, name)
 
 
-def _number(name: str, amount: Any) -> float:
+def _number(name: str, amount: Any, option: str) -> float:
     number: Any = amount
     if isinstance(amount, str) and (found := _amount(amount)) is not None:
         units = _BINARY if found[3] else _UNITS
         number = float(found[1]) * units[found[2].upper()]
     is_number = isinstance(number, int | float) and not isinstance(number, bool)
     if not is_number or not 0 <= number < float("inf"):
-        raise ConfigError(f"resources=: {name} is a number or a size as in '8GB', not {amount!r}")
+        raise ConfigError(f"{option}=: {name} is a number or a size as in '8GB', not {amount!r}")
     if normal_name(name) == GPU and number != int(number):
-        raise ConfigError(f"resources=: a call has whole GPUs, not {amount!r}")
+        raise ConfigError(f"{option}=: a call has whole GPUs, not {amount!r}")
     return float(number)
 
 

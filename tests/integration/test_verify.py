@@ -691,3 +691,18 @@ def install(folder: Path, version: str, answer: int) -> None:
     info.mkdir()
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: library\nVersion: {version}\n")
     (info / "RECORD").write_text("library.py,,\n")
+
+
+@task
+def takes_a_while(x: int) -> int:
+    time.sleep(0.5)
+    return x
+
+
+@pytest.mark.parametrize("executor", ["threads:2", "processes:2"])
+def test_hits_that_were_found_after_waiting_for_the_same_call_are_among_them(executor: str) -> None:
+    with tl.run(executor=executor, verify=1.0) as run:
+        futures = [takes_a_while.submit(1), takes_a_while.submit(1)]
+        assert [future.result() for future in futures] == [1, 1]
+    assert (run.executed, run.hits) == (1, 1)
+    assert (run.verified, run.differing) == (1, 0)

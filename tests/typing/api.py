@@ -209,7 +209,7 @@ with tl.run("churn", executor="threads", params={"lr": 0.1}, tags=("exp",)) as r
     assert_type(run.executed, int)
     assert_type(run.failed, int)
 
-with tl.run(verify=0.05) as run:
+with tl.run(verify=0.05, limits={"db": 4, "memory": "8GB"}) as run:
     assert_type(run.verified, int)
     assert_type(run.differing, int)
     assert_type([one.cause for one in run.verifications], list[str])
