@@ -26,8 +26,8 @@ class _Named:
 def executor_from(spec: Executor | str | None = None) -> Executor:
     """The executor that `spec` names: `"inline"`, `"threads"`, `"threads:8"`; None: the default.
 
-    An executor is returned as it is. The same name gives the same executor, so that nested maps
-    over `"threads:8"` share eight threads.
+    Other distributions offer further names (see `installed`). An executor is returned as it is. The
+    same name gives the same executor, so that nested maps over `"threads:8"` share eight threads.
 
     Raises
     ------
@@ -55,11 +55,16 @@ def _made(spec: str) -> Executor:
         return Threads(_number(spec, rest) if rest else None)
     if name == "processes":
         return _processes(_number(spec, rest) if rest else None)
+    from tasklineage.executors.installed import installed_executor, installed_names
+
+    if (found := installed_executor(spec)) is not None:
+        return found
     if name in _LATER:
         raise ConfigError(f"executor={spec!r}: {name} comes with a later version of tasklineage")
+    others = "".join(f', "{one}"' for one in installed_names())
     raise ConfigError(
         f'executor={spec!r}: known are "inline", "threads", "threads:N", "processes" and '
-        '"processes:N"'
+        f'"processes:N"{others}'
     )
 
 
