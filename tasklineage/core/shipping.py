@@ -23,12 +23,12 @@ from tasklineage.core.task import Options, Task
 from tasklineage.executors import parcels
 from tasklineage.executors.resources import held
 from tasklineage.storage.records import Attempt, Edge, Ref
+from tasklineage.storage.store import Confided
 
 if TYPE_CHECKING:
     from tasklineage.executors.base import Executor
     from tasklineage.executors.serving import Tell
     from tasklineage.storage.records import Condition
-    from tasklineage.storage.store import Store
 
 
 class Context(NamedTuple):
@@ -36,7 +36,8 @@ class Context(NamedTuple):
 
     process: str
     """Where it comes from."""
-    store: Store
+    store: Any
+    """The `Store`, in the worker."""
     settings: config.Settings
     run: bytes
     name: str
@@ -147,8 +148,9 @@ class _Packed:
 def packed_context(run: RunState, task: Task[Any, Any], executor: Executor) -> bytes:
     """What calls of a run have in common, as it is now."""
     share = 0.0 if run.verification is None else run.verification.share
+    store = run.store if executor.is_remote else Confided(run.store)
     context = Context(
-        _Packed.process, run.store, config.settings()._replace(store=None, executor=None), run.id,
+        _Packed.process, store, config.settings()._replace(store=None, executor=None), run.id,
         run.name, run.refresh, run.refresh_since, run.store_args, share,
         _surroundings(task, executor),
     )  # fmt: skip

@@ -101,10 +101,16 @@ class CachedObjects(Objects):
             return super().open(oid)
         except MissingObject:
             pass
-        except CorruptObject as error:  # it is out of the way now
+        except CorruptObject as error:
             _log.warning("%s; it is fetched again", error)
+            with contextlib.suppress(FileNotFoundError):  # one that is not signed is still there
+                os.unlink(self.path(oid))
         self._fetch(oid)
-        return super().open(oid)
+        try:
+            return super().open(oid)
+        except CorruptObject:
+            self.uploads.distrust(oid)
+            raise
 
     def children(self, oid: bytes) -> tuple[bytes, ...]:
         if super().has(oid):

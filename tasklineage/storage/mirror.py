@@ -30,6 +30,7 @@ from tasklineage.errors import ConfigError, MissingObject, StoreError, StoreNotF
 from tasklineage.storage import format as layout
 from tasklineage.storage.backend import Backend, open_backend
 from tasklineage.storage.patience import Patient
+from tasklineage.storage.signing import FILE as SIGNATURES
 
 PROBE = "probe/write"
 _PATIENCE, _TIMEOUT = 2.0, 4.0
@@ -50,6 +51,7 @@ class Opened(NamedTuple):
     can_be_written: bool
     limit: int
     """Bytes that fetched objects may take on this machine."""
+    is_signed: bool = False
 
 
 def open_mirror(
@@ -57,7 +59,7 @@ def open_mirror(
 ) -> Opened:
     """The remote store at `url`, which is made if there is none, and the folder of its mirror.
 
-    Costs two requests, four if it is made. What is wrong with address, credentials or bucket is
+    Costs three requests, five if it is made. What is wrong with address, credentials or bucket is
     found out here, within seconds.
 
     Raises
@@ -74,7 +76,8 @@ def open_mirror(
     can_be_written = not read_only and _can_write(Patient(backend))
     mirror = _folder(url, found)
     layout.open_folder(mirror)
-    return Opened(url, backend, mirror, can_be_written, limit)
+    is_signed = Patient(backend).size(SIGNATURES) is not None
+    return Opened(url, backend, mirror, can_be_written, limit, is_signed)
 
 
 def cache_limit() -> int:

@@ -605,9 +605,9 @@ def unsigned(pieces: Iterable[Any]) -> Iterator[Any]:
 
 def _signed_objects(root: str, store: bytes) -> Objects:
     from tasklineage import config
-    from tasklineage.storage.signing import Signer, checked_key
+    from tasklineage.storage.signing import Signer, checked_key, keys
 
-    key = checked_key(config.signing_key())
+    key = keys.get(store) or checked_key(config.signing_key())
     if key is None:
         raise StoreError(
             f"the store at {root} is signed: set TASKLINEAGE_SIGNING_KEY for the processes that "

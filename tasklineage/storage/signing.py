@@ -39,6 +39,8 @@ FILE = "signatures"
 SIZE = MAC
 """Bytes of a MAC."""
 
+keys: dict[bytes, bytes] = {}
+"""The keys of the signed stores that this process has opened, by the ids of the stores."""
 _NAME = b"tasklineage signatures\nversion 1\n"
 _place = struct.Struct("<QQQQ").pack
 
@@ -168,6 +170,7 @@ def signer_of(backend: Backend, key: bytes, *, read_only: bool) -> Signer:
             f"TASKLINEAGE_SIGNING_KEY), or its file {FILE!r} was changed. Give the key that it was "
             "made with, or use another store"
         )
+    keys[store] = key
     return Signer(key, store)
 
 

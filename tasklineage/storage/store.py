@@ -98,7 +98,8 @@ class Store:
         self.allow_pickle = allow_pickle
         self.durability = durability
         self.signing_key = signing_key
-        """It is in no pickle: another process takes its own from the environment."""
+        """It is in no pickle but that of `Confided`: another process takes its own from the
+        environment."""
         self._counters = Counters(path, read_only=read_only)
         self._began = began = self._counters.now()[SWEEPS]  # before anything else is read
         self._calm = -1 if began % 2 else began
@@ -635,9 +636,10 @@ def _signer(
     path: Path, key: bytes | None, remote: OpenedRemote | None, *, read_only: bool
 ) -> Signer | None:
     if key is None:
-        if os.path.lexists(path / _SIGNATURES):
+        if os.path.lexists(path / _SIGNATURES) or (remote is not None and remote.is_signed):
+            url = path if remote is None else remote.url
             warnings.warn(
-                f"the store at {path} is signed, and opened without signing_key= (or "
+                f"the store at {url} is signed, and opened without signing_key= (or "
                 "TASKLINEAGE_SIGNING_KEY): what is in it is not checked, and what is recorded now "
                 "will not answer those who have the key",
                 stacklevel=5,
@@ -753,6 +755,23 @@ def _open_signed(url: str, **options: Any) -> Store:
             "TASKLINEAGE_SIGNING_KEY for all processes that use it"
         )
     return open_store(url, **options)
+
+
+class Confided(NamedTuple):
+    """A store on its way to a worker of this machine, by a pickle that nobody keeps.
+
+    What was given in code goes with it, the signing key and the options of a file system; else a
+    key is in no pickle. It arrives as the `Store`.
+    """
+
+    store: Store
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        reopen, (url,) = self.store.__reduce__()
+        given = {**reopen.keywords, "signing_key": self.store.signing_key}
+        if self.store.remote is not None:
+            given["storage_options"] = open_stores.storage_options(url, None).options
+        return functools.partial(open_store, **given), (url,)
 
 
 def as_store(store: str | os.PathLike[str] | Store | None) -> Store:

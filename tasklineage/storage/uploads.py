@@ -64,6 +64,7 @@ class Uploads:
         self._path = path
         self._open = open_local
         self._there: set[bytes] = set()
+        self._suspect: set[bytes] = set()
         self._read = 0
         forks.register(self)
 
@@ -84,6 +85,11 @@ class Uploads:
         """These are not there, or not what they were: they are put again when they are needed."""
         self.refresh()
         self._append([oid for oid in oids if oid in self._there], _GONE)
+
+    def distrust(self, oid: bytes) -> None:
+        """What is there is not to be used: it is put again whatever its size."""
+        self.forget([oid])
+        self._suspect.add(oid)
 
     def ensure(self, oids: Iterable[bytes]) -> None:
         """These objects, and all that they refer to, are in the remote store.
@@ -134,7 +140,8 @@ class Uploads:
         for oid in oids:
             path, key = self._path(oid), key_of(oid)
             length = os.stat(path).st_size
-            if length >= _HEAD_FROM and self._backend.size(key) == length:
+            is_asked = length >= _HEAD_FROM and oid not in self._suspect
+            if is_asked and self._backend.size(key) == length:
                 self.note([oid])
             elif length >= LARGE:
                 self._backend.upload(key, path)

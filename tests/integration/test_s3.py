@@ -6,11 +6,14 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from weakref import WeakValueDictionary
 
 import pytest
 
 import tasklineage as tl
+from tasklineage import task
 from tasklineage.errors import StoreError
+from tasklineage.storage.store import open_stores
 from tests.conformance.stores import Machine, Place, ended
 from tests.servers.fixtures import Bucket, Servers, new_bucket
 from tests.servers.lifetime import Endpoint
@@ -163,3 +166,35 @@ def test_a_wrong_region_is_told_or_does_not_matter(bucket: Bucket) -> None:
     except StoreError as error:
         assert "mars-1" in str(error) or "region" in str(error).lower()
     assert time.monotonic() - begun < AT_MOST
+
+
+# Signed stores, and workers
+
+
+@task
+def signed_blob(n: int) -> bytes:
+    return bytes([n]) * 50_000
+
+
+def test_a_signed_store_whose_key_and_credentials_are_given_in_code_alone(
+    bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They reach the workers of `tl.Processes`; another machine with the key executes nothing."""
+    monkeypatch.chdir(tmp_path)  # in no working tree, whose differences would be stored
+    url, given = place_of(bucket).url, " ".join(("the", "key", "of", "this", "store"))
+
+    def made(machine: str, executor: Any, key: str = given) -> tuple[int, int]:
+        monkeypatch.setenv("TASKLINEAGE_STATE", str(tmp_path / machine))
+        monkeypatch.setattr(open_stores, "_open", WeakValueDictionary())
+        store = tl.open_store(url, signing_key=key, storage_options=bucket.options)
+        with tl.run(store=store, executor=executor) as run:
+            assert [one[0] for one in tl.map(signed_blob, range(6))] == list(range(6))
+        store.close()
+        return run.executed, run.hits
+
+    assert made("a", tl.Processes(2)) == (6, 0)
+    assert made("b", "threads:2") == (0, 6)
+    with pytest.raises(StoreError, match="another key"):
+        made("c", "inline", "some other key")
+    backend = place_of(bucket).backend()
+    assert all(given.encode() not in backend.read(entry.key) for entry in backend.list())

@@ -426,3 +426,29 @@ def _framed(kind: int, content: bytes, place: int, offset: int) -> bytes:
 
 def _altered_mac(content: bytes) -> bytes:
     return content[:20] + bytes([content[20] ^ 1]) + content[21:]
+
+
+def test_workers_have_the_key_that_was_given_in_code(path: Path, tmp_path: Path) -> None:
+    """It is in no argument and no variable of theirs, and in no file."""
+    (tmp_path / "script.py").write_text(
+        "import sys, tasklineage as tl\n"
+        "@tl.task\n"
+        "def f(n):\n"
+        "    names = '/proc/self/cmdline', '/proc/self/environ'\n"
+        "    return [open(name, 'rb').read() for name in names], 'x' * 50_000\n"
+        "key = sys.stdin.read()\n"
+        "store = tl.open_store('store', signing_key=key)\n"
+        "with tl.run(store=store, executor='processes:2') as run:\n"
+        "    seen = [one for told, _ in tl.map(f, range(4)) for one in told]\n"
+        "print(run.executed, run.hits, any(key.encode() in one for one in seen))\n"
+    )
+    found = [
+        subprocess.run(
+            [sys.executable, "script.py"], input=KEY.decode(), cwd=tmp_path,
+            capture_output=True, text=True, check=True,
+        ).stdout
+        for _ in range(2)
+    ]  # fmt: skip
+    assert found == ["4 0 False\n", "0 4 False\n"]
+    for file in tmp_path.rglob("*"):
+        assert not file.is_file() or KEY not in file.read_bytes()

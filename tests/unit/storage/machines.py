@@ -85,7 +85,8 @@ class Machines:
     ) -> Store:
         folder = self._folder / name
         layout.open_folder(folder)
-        found = Opened("s3://bucket/x", self._bucket, folder, not read_only, limit)
+        is_signed = Folder(self._bucket.root).size("signatures") is not None
+        found = Opened("s3://bucket/x", self._bucket, folder, not read_only, limit, is_signed)
         store = Store(folder, read_only=read_only, remote=found, signing_key=signing_key)
         self._opened.append(store)
         return store
