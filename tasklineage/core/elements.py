@@ -42,36 +42,40 @@ _TINY = 256
 class StoredOutcome(Outcome[R]):
     """An outcome whose value is large: it stays in the store and is read each time."""
 
-    __slots__ = ("_ref", "_store")
+    __slots__ = ("_device", "_ref", "_store")
 
     def __init__(self, call: Call, ref: Ref, store: Store) -> None:
         super().__init__(None, None, call.status, call.id, ref.digest, call.is_hit)
         self._ref = ref
         self._store = store
+        self._device = call.task.settings.device
 
     def get(self) -> R:
         with live():
-            value: R = self._store.get(self._ref)
+            value: R = self._store.get_on(self._ref, self._device)
         return value
 
 
 class RecordedOutcome(Outcome[R]):
     """An outcome whose value is in its record, from where it is read each time."""
 
-    __slots__ = ("_location", "_run")
+    __slots__ = ("_device", "_location", "_run")
 
-    def __init__(self, outcome: Outcome[R], location: Location, run: RunState) -> None:
+    def __init__(
+        self, outcome: Outcome[R], location: Location, run: RunState, device: str | None
+    ) -> None:
         super().__init__(
             None, None, outcome.status, outcome.call_id, outcome.digest, outcome.is_hit
         )
         self._location = location
         self._run = run
+        self._device = device
 
     def get(self) -> R:
         store = self._run.store
         record = store.call_at(self._location, self.digest)
         with live():
-            value: R = store.get(Ref(*(record.output or ())))
+            value: R = store.get_on(Ref(*(record.output or ())), self._device)
         self._run.origins.note(value, self.digest, self.call_id, recorded=record.parts)
         return value
 
@@ -205,7 +209,10 @@ class Elements:
         if output.nbytes > _TINY:
             if self._kept >= _KEPT and output.codec not in _OWN:
                 location = run.store.memo_between(call.key, since, until)
-                return outcome if location is None else RecordedOutcome(outcome, location, run)
+                device = self.task.settings.device
+                if location is None:
+                    return outcome
+                return RecordedOutcome(outcome, location, run, device)
             self._kept += output.nbytes
         return outcome
 

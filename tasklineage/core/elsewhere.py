@@ -214,7 +214,7 @@ def _taken(this: Call, reply: Reply) -> Outcome[Any]:
     value = reply.value
     if output.data is not None:
         with live():
-            value = run.store.get(output)
+            value = run.store.get_on(output, this.task.settings.device)
         run.origins.note(value, output.digest, this.id, recorded=reply.parts)
     return Outcome(value, None, this.status, this.id, output.digest, this.is_hit)
 

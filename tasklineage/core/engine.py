@@ -323,14 +323,23 @@ def decoded(this: Call, memo: CallEnd) -> Any:
     """
     this.output = output = as_ref(memo.output or _NOTHING)
     try:
-        if memo.conditions:
-            from tasklineage.core import files  # rarely needed
-
-            return files.restored(this.run.store, memo)
+        if memo.conditions or this.task.settings.device is not None:
+            return _restored(this, memo)
         return this.run.store.get(output)
     except (MissingObject, CorruptObject, Undecodable) as error:
         memos.note_miss(this, memo, memos.unreadable(error))
         return MISS
+
+
+def _restored(this: Call, memo: CallEnd) -> Any:
+    """The value of a memo that has conditions, or whose task asks for a device."""
+    from tasklineage.core import files  # rarely needed
+    from tasklineage.storage.codecs.placing import placed_on
+
+    with placed_on(this.task.settings.device):
+        if memo.conditions:
+            return files.restored(this.run.store, memo)
+        return this.run.store.get(this.output)
 
 
 def record_hit(this: Call, memo: CallEnd, value: Any) -> Hit:

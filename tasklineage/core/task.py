@@ -62,6 +62,7 @@ class Options(NamedTuple):
     store_args: bool | None = None
     timeout: float | None = None
     resources: Mapping[str, Any] = {}
+    device: str | None = None
 
 
 class Task(TaskLike, Generic[P, R]):
@@ -358,6 +359,7 @@ def task(
     executor: Any = ...,
     tags: str | Iterable[str] = ...,
     store_args: bool | None = ...,
+    device: Any = ...,
 ) -> Callable[[Callable[P, R]], Task[P, R]]: ...
 def task(function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
     """Make the calls of a function remembered and recorded.
@@ -402,6 +404,9 @@ def task(function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
         Strings kept on its calls.
     store_args
         Store also those arguments that are too large to be kept in the record.
+    device
+        Where tensors and device arrays are that come back from the store, `"cuda:1"` for example;
+        by default on the CPU. A call that executes here returns what the function returned.
 
     Raises
     ------
@@ -464,6 +469,7 @@ def _checked(
     executor: Any = None,
     tags: str | Iterable[str] = (),
     store_args: bool | None = None,
+    device: Any = None,
 ) -> Options:
     """The options as the engine wants them."""
     limit: Any = timeout
@@ -490,6 +496,7 @@ def _checked(
         store_args=store_args,
         timeout=None if timeout is None else float(timeout),
         resources=_resources(resources),
+        device=None if device is None else _device(device),
     )
 
 
@@ -510,6 +517,12 @@ def _resources(resources: Mapping[str, Any] | None) -> Mapping[str, float]:
     from tasklineage.executors.resources import amounts  # for those who ask
 
     return amounts(resources or {})
+
+
+def _device(device: Any) -> str:
+    from tasklineage.storage.codecs.placing import device_name  # for those who ask
+
+    return device_name(device)
 
 
 def _strings(value: str | Iterable[str], option: str) -> tuple[str, ...]:

@@ -232,7 +232,7 @@ _LATER = {
     "pandas": "tasklineage.key.digest_frames",
     "polars": "tasklineage.key.digest_polars",
     "pyarrow": "tasklineage.key.digest_arrow",
-    **dict.fromkeys(("torch", "jax", "jaxlib", "scipy"), "tasklineage.key.digest_tensors"),
+    **dict.fromkeys(("torch", "jax", "jaxlib", "scipy", "cupy"), "tasklineage.key.digest_tensors"),
     **dict.fromkeys(("PIL", "matplotlib"), "tasklineage.key.digest_pictures"),
     "pydantic": "tasklineage.key.digest_models",
 }

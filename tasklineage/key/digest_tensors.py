@@ -1,4 +1,4 @@
-"""Forms of what torch, jax and scipy.sparse define. Neither device nor strides count."""
+"""Forms of what torch, jax, cupy and scipy.sparse define. Neither device nor strides count."""
 
 from __future__ import annotations
 
@@ -65,6 +65,13 @@ def _jax_array(value: Any, _: Code) -> Parts:
     plain = numpy.asarray(value)
     content = xxh3_128_digest(numpy.ascontiguousarray(plain).reshape(-1).view("u1"))
     return "jax.Array", str(value.dtype), tuple(value.shape), content, bool(value.weak_type)
+
+
+@LIBRARY.form("cupy:ndarray", "cupy._core.core:ndarray")
+def _cupy_array(value: Any, code: Code) -> Parts:
+    """That of its copy on the CPU, an array of numpy."""
+    plain = value.get()
+    return form_of(type(plain))(plain, code)
 
 
 @LIBRARY.form(

@@ -109,6 +109,19 @@ class Artifact:
             return found.value
         return self._store.get(ref)
 
+    def load(self, *, device: Any = None) -> Any:
+        """The value, as `value` is; tensors and device arrays on `device`, else on the CPU.
+
+        Raises
+        ------
+        ConfigError
+            There is no such device here. Else as `value`.
+        """
+        from tasklineage.storage.codecs.placing import placed_on  # for those who ask
+
+        with placed_on(device):
+            return self.value
+
     def picture(self, form: str = "png") -> bytes | None:
         """A picture of the value, `png` or `svg`, if one is stored with it; nothing is unpickled.
 

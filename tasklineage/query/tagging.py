@@ -192,10 +192,12 @@ def reflog(name: str, /, *, store: Any = None) -> Sequence[RefVersion]:
     return Listing(found, "version", ref_cells)
 
 
-def load(x: Any, /, *, store: Any = None) -> Any:
+def load(x: Any, /, *, store: Any = None, device: Any = None) -> Any:
     """The value of a ref, artifact, call or run, of its name or id; decoded anew each time.
 
     That of a call is its result, that of a run the result of its last root call that succeeded.
+    Tensors and device arrays come back on the CPU, or on `device`: `"cuda:1"`, or one of torch or
+    jax.
 
     Raises
     ------
@@ -205,6 +207,8 @@ def load(x: Any, /, *, store: Any = None) -> Any:
         The ref, or the value, is damaged.
     MissingObject, UnsafeFormat
         As `artifact.value`.
+    ConfigError
+        There is no such device here.
 
     Examples
     --------
@@ -217,7 +221,13 @@ def load(x: Any, /, *, store: Any = None) -> Any:
     >>> load("eight")
     8
     """
-    return value_of(item_of(x, store))
+    item = item_of(x, store)
+    if device is None:
+        return value_of(item)
+    from tasklineage.storage.codecs.placing import placed_on  # for those who ask
+
+    with placed_on(device):
+        return value_of(item)
 
 
 def item_of(x: Any, store: Any) -> Item:

@@ -350,7 +350,7 @@ class Store:
         return self._values.describe(value, digest)
 
     def get(self, ref: Ref) -> Any:
-        """The value, decoded anew. HOT for small plain ones.
+        """The value, decoded anew, on the CPU. HOT for small plain ones.
 
         Raises
         ------
@@ -363,6 +363,21 @@ class Store:
             Its class or its codec is not to be had here.
         """
         return self._values.get(ref)
+
+    def get_on(self, ref: Ref, device: Any) -> Any:
+        """As `get`, tensors and device arrays on that device; None: on the CPU.
+
+        Raises
+        ------
+        ConfigError
+            There is no such device here. Else as `get`.
+        """
+        if device is None:
+            return self._values.get(ref)
+        from tasklineage.storage.codecs.placing import placed_on  # for those who ask
+
+        with placed_on(device):
+            return self._values.get(ref)
 
     def text(self, ref: Ref) -> str:
         """A text that a record points to: what was printed, an environment, a difference.

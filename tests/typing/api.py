@@ -245,7 +245,7 @@ def names_that_move(model: Model, call: tl.Call) -> None:
     assert_type(tl.reflog("best"), Sequence[RefVersion])
     assert_type(tl.reflog("best")[0].target, tl.Run | tl.Call | tl.Artifact)
     assert_type(tl.reflog("best")[0].previous, str | None)
-    tl.load("model/prod")
+    tl.load("model/prod", device="cuda:1")
 
 
 def stores_that_share(run: tl.Run, other: tl.Store) -> None:

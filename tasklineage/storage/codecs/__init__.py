@@ -14,7 +14,13 @@ import struct
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from tasklineage.errors import CorruptObject, MissingObject, TasklineageError, UnsafeFormat
+from tasklineage.errors import (
+    ConfigError,
+    CorruptObject,
+    MissingObject,
+    TasklineageError,
+    UnsafeFormat,
+)
 from tasklineage.storage.codecs.base import Codec, Encoded, Undecodable
 from tasklineage.storage.codecs.describe import LONGEST, clipped
 from tasklineage.storage.codecs.plain import PLAIN, pack_atom, unpack, unpack_items
@@ -338,7 +344,7 @@ def _decode(
         if key is not None:
             return codec.decode_for(meta, buffers, *key)
         return codec.decode(meta, buffers)
-    except MemoryError:
+    except (MemoryError, ConfigError):  # the device that was asked for is not there
         raise
     except Exception as error:  # the code of the user's classes
         if codec.is_safe and registry.is_built_in(codec) and isinstance(error, _DAMAGE):

@@ -16,6 +16,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from tasklineage.storage.codecs.base import Codec, Encoded
+from tasklineage.storage.codecs.placing import cupy_placed, is_cupy_array
 from tasklineage.storage.object_layout import Buffer, Chunked
 
 if TYPE_CHECKING:
@@ -62,6 +63,24 @@ class ArrayCodec(Codec):
         if not buffer:
             return np.empty(shape, dtype, order)
         return np.ndarray(shape, dtype, buffer, order=order)
+
+
+class CupyCodec(ArrayCodec):
+    """Arrays of cupy: stored like their copies on the CPU, as which they come back.
+
+    Where a GPU is asked for they are arrays of cupy again.
+    """
+
+    name = "cupy"
+
+    def handles(self, value: Any) -> bool:
+        return is_cupy_array(value) and _is_raw(value.dtype)
+
+    def encode(self, value: Any) -> Encoded:
+        return super().encode(value.get())
+
+    def decode(self, meta: Any, buffers: list[memoryview]) -> Any:
+        return cupy_placed(super().decode(meta, buffers))
 
 
 def is_array(value: Any) -> bool:

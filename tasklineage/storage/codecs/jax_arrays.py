@@ -1,4 +1,5 @@
-"""Arrays of jax, in the layout of safetensors; they come back on the default device.
+"""Arrays of jax, in the layout of safetensors; they come back on the default device,
+unless another is asked for.
 
 Keys of random numbers are stored as their data and the name of their generator. Weakly typed
 arrays, and what is spread over other machines, are left to pickle. jax is imported only when an
@@ -12,6 +13,7 @@ from importlib import import_module
 from typing import Any
 
 from tasklineage.storage.codecs.base import Codec, Encoded, Undecodable
+from tasklineage.storage.codecs.placing import jax_device
 from tasklineage.storage.codecs.safetensors import (
     Tensor,
     check_size,
@@ -51,7 +53,7 @@ class JaxCodec(Codec):
         dtype = _dtype(described.dtype)
         check_size(described, dtype.itemsize)
         plain = np.frombuffer(content, dtype).reshape(described.shape)
-        made = jax.device_put(plain)
+        made = jax.device_put(plain, jax_device())
         if made.dtype != dtype:
             raise Undecodable(
                 f"jax makes {made.dtype} of {dtype} here: enable jax_enable_x64",

@@ -7,7 +7,7 @@ from functools import cache
 from importlib import import_module
 from typing import Any
 
-from tasklineage.storage.codecs.arrays import ArrayCodec
+from tasklineage.storage.codecs.arrays import ArrayCodec, CupyCodec
 from tasklineage.storage.codecs.base import Codec
 from tasklineage.storage.codecs.figures import FigureCodec
 from tasklineage.storage.codecs.files import DirCodec, FileCodec
@@ -28,7 +28,8 @@ PICKLERS = (PickleCodec(PICKLE), PickleCodec(CLOUDPICKLE))
 
 _LEAVES: tuple[Codec, ...] = (
     ArrayCodec(), TextCodec(), BytesCodec(), BytearrayCodec(), FileCodec(), DirCodec(),
-    SecretCodec(), TorchCodec(), JaxCodec(), SparseCodec(), ImageCodec(), FigureCodec(),
+    SecretCodec(), TorchCodec(), JaxCodec(), CupyCodec(), SparseCodec(), ImageCodec(),
+    FigureCodec(),
 )  # fmt: skip
 _BUILT_IN: dict[str, Codec] = {codec.name: codec for codec in (*_LEAVES, PlainCodec(), *PICKLERS)}
 _LIBRARIES: dict[str, str] = {

@@ -1,9 +1,10 @@
 """Tensors of torch, in the layout of safetensors.
 
 Dtype, shape, `requires_grad`, `grad` and whether it is a Parameter are kept; strides are not: what
-comes back is contiguous, on the CPU, and its memory is that of the stored object, mapped and
-writable. What bytes cannot say (sparse, quantized and nested tensors, hooks, attributes,
-subclasses) is left to pickle. torch is imported only when a tensor is decoded.
+comes back is contiguous, on the CPU unless another device is asked for, and its memory is that of
+the stored object, mapped and writable. What bytes cannot say (sparse, quantized and nested
+tensors, hooks, attributes, subclasses) is left to pickle. torch is imported only when a tensor is
+decoded.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from importlib import import_module
 from typing import Any
 
 from tasklineage.storage.codecs.base import Codec, Encoded
+from tasklineage.storage.codecs.placing import torch_placed
 from tasklineage.storage.codecs.safetensors import (
     Tensor,
     check_size,
@@ -56,7 +58,7 @@ class TorchCodec(Codec):
         made: list[Any] = []
         start = 0
         for tensor in tensors.values():
-            made.append(_tensor(tensor, content[start : start + tensor.nbytes]))
+            made.append(torch_placed(_tensor(tensor, content[start : start + tensor.nbytes])))
             start += tensor.nbytes
         value, *grads = made
         needs_grad = "requires_grad" in metadata
