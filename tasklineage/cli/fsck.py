@@ -60,7 +60,12 @@ def fsck(
     share = 0.0 if read_data is None else _share(read_data)
     with _progress() as progress:
         report = check(
-            _root(store), read_data=share, decode=decode, repair=repair, progress=progress
+            _root(store),
+            read_data=share,
+            decode=decode,
+            repair=repair,
+            signing_key=config.signing_key(),
+            progress=progress,
         )
     if json:
         output.print_json(**report_json(report))

@@ -15,6 +15,7 @@ recorded after the tombstone is another matter: a call that executes again store
 
 from __future__ import annotations
 
+import hmac
 import os
 import time
 from collections.abc import Collection, Iterator
@@ -30,7 +31,7 @@ from tasklineage.storage.backend import Folder
 from tasklineage.storage.catalog import FILE as CATALOG
 from tasklineage.storage.codecs import PURGED
 from tasklineage.storage.epochs import FOLDER, PURGES, Counters
-from tasklineage.storage.frames import Location
+from tasklineage.storage.frames import MAC, Location
 from tasklineage.storage.ground import ground_of
 from tasklineage.storage.journal import Journal
 from tasklineage.storage.reach import closure, ids_of, needs_of, refs_of
@@ -47,6 +48,7 @@ from tasklineage.storage.records import (
 from tasklineage.storage.ref_names import version_key
 from tasklineage.storage.refs import encode as encode_version
 from tasklineage.storage.segment import segment_path
+from tasklineage.storage.signing import FILE as SIGNATURES
 
 if TYPE_CHECKING:
     from tasklineage.storage.store import Store
@@ -128,6 +130,7 @@ def erase(store: Store, planned: Erasure, reason: str = "") -> None:
     StoreReadOnly, StoreBusy, StoreError
         It could not be done, or not all of it: the next attempt goes on.
     """
+    _demand_key(store)
     digests = planned.digests
     writes = [
         (*location, kind, redacted(kind, payload, digests))
@@ -138,7 +141,7 @@ def erase(store: Store, planned: Erasure, reason: str = "") -> None:
         store.append(Purged(tuple(sorted(digests)), time.time(), config.user(), reason))
         store.journal.append_encoded([(kind, payload) for *_, kind, payload in writes])
         todo = (tuple(digests), tuple(writes), tuple(planned.objects))
-        Folder(store.path).write(_PENDING, _pack(todo))
+        Folder(store.path).write(_PENDING, _signed(store, _pack(todo)))
         finish(store)
 
 
@@ -149,11 +152,14 @@ def finish(store: Store) -> None:
     ------
     OSError
         Something could not be written over or deleted.
+    StoreError
+        The store is signed, and this process, or who has said what is to be erased, has no key.
     """
     pending = store.path / _PENDING
     if not pending.exists():
         return
-    digests, writes, oids = msgpack.unpackb(pending.read_bytes(), use_list=False)
+    _demand_key(store)
+    digests, writes, oids = msgpack.unpackb(_believed(store, pending), use_list=False)
     for *location, kind, payload in writes:
         _write_over(store, Location(*location), kind, payload)
     for oid in oids:
@@ -166,6 +172,32 @@ def finish(store: Store) -> None:
     (store.path / CATALOG).unlink(missing_ok=True)
     pending.unlink()
     store.heed_purges()
+
+
+def _demand_key(store: Store) -> None:
+    if store.signer is None and store.backend.size(SIGNATURES) is not None:
+        raise StoreError(
+            f"the store at {store.url} is signed: something can be purged in it only with the "
+            "signing key"
+        )
+
+
+def _signed(store: Store, todo: bytes) -> bytes:
+    return todo if store.signer is None else todo + store.signer.mac_of_purge(todo)
+
+
+def _believed(store: Store, pending: Path) -> bytes:
+    """What is to be done, by somebody who may say so: it is signed again when it is done."""
+    todo = pending.read_bytes()
+    if store.signer is None:
+        return todo
+    todo = todo[:-MAC]
+    if not hmac.compare_digest(pending.read_bytes(), _signed(store, todo)):
+        raise StoreError(
+            f"{pending} is not signed with the key of the store: nobody who has it has begun to "
+            "erase that. Remove the file"
+        )
+    return todo
 
 
 def _frames(store: Store) -> Iterator[tuple[Location, int, bytes]]:
@@ -273,7 +305,7 @@ def _write_over(store: Store, location: Location, kind: int, payload: bytes) -> 
     if len(frame) != length:
         raise StoreError(
             f"the record at {offset} of {writer}/{seq:08d} in the journal cannot be written over: "
-            "it is signed, and can only be purged with the signing key"
+            "what is to stand there has another length"
         )
     path = segment_path(store.journal.folder, writer, seq)
     try:

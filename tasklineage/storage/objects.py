@@ -564,6 +564,18 @@ def id_of(blocks: Iterable[memoryview]) -> bytes:
     return found if _is_whole(signature) else b""
 
 
+def hashed(blocks: Iterable[memoryview], signer: Signer | None) -> tuple[bytes, bool]:
+    """The id of the object of these bytes, and whether it is signed; without a signer it need not.
+
+    Bytes whose signature is damaged have no id.
+    """
+    macs = None if signer is None else signer.hasher()
+    found, signature = _hashed(blocks, macs)
+    if not _is_whole(signature):
+        return b"", False
+    return found, macs is None or _is_same(signature, macs)
+
+
 def _hashed(blocks: Iterable[memoryview], macs: Any) -> tuple[bytes, bytes]:
     """Id and signature of these bytes, of which `macs` is fed those that are signed."""
     hasher, signature = xxhash.xxh3_128(), b""

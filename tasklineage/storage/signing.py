@@ -6,13 +6,14 @@
     refs            a version with the flag 1 ends in the MAC of 24 bytes (see `refs`)
 
 A MAC is BLAKE2b (RFC 7693), keyed, of 24 bytes. The key is the BLAKE2b of 32 bytes of the key that
-was given, so that may have any length; `person` is `tasklineage key` for that, and `tasklineage
-rec`, `tasklineage obj` and `tasklineage ref` for records, objects and refs.
+was given, so that may have any length; `person` is `tasklineage key` for that, and for records,
+objects, refs and what is to be erased it ends in `rec`, `obj`, `ref` and `del`.
 
     of a record     the id of the store (16 bytes), writer, sequence number and offset (8 each),
                     the 8 bytes of the frame before its checksum, the payload
     of an object    all of its bytes, with zeros for the 32
     of a ref        the id of the store, the payload, in which its name and number stand
+    of `gc/purging` the id of the store, the rest of the file
 
 So a record counts only in its store, at its place. An object has no place: it is its content, which
 its id names. Whoever has no key reads what is signed, and believes it as any other.
@@ -77,6 +78,13 @@ class Signer:
     def is_mac_of_ref(self, payload: bytes, mac: bytes) -> bool:
         """Whether it is that of this version of a ref."""
         return hmac.compare_digest(self.mac_of_ref(payload), mac)
+
+    def mac_of_purge(self, todo: bytes) -> bytes:
+        """The MAC of what is to be erased."""
+        made = blake2b(
+            self.store + todo, digest_size=SIZE, key=self._key, person=b"tasklineage del"
+        )
+        return made.digest()
 
     def secret_key(self) -> bytes:
         """The key of digests of Secrets that count: that of a signed store stands in no file."""
@@ -172,6 +180,14 @@ def signer_of(backend: Backend, key: bytes, *, read_only: bool) -> Signer:
         )
     keys[store] = key
     return Signer(key, store)
+
+
+def signer_for(backend: Backend, key: bytes | str | None) -> Signer | None:
+    """As `signer_of`, for somebody who only checks; None without a key, or if nothing is signed."""
+    given = checked_key(key)
+    if given is None or _read(backend) is None:
+        return None
+    return signer_of(backend, given, read_only=True)
 
 
 def _read(backend: Backend) -> bytes | None:

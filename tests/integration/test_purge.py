@@ -221,6 +221,10 @@ def test_records_of_a_signed_store_are_signed_anew(tmp_path: Path) -> None:
         stranger = Store(store.path)
     with pytest.raises(StoreError, match="signing key"):
         erase.erase(stranger, erase.erasure(stranger, digest(value)))
+    (store.path / "gc" / "purging").write_bytes(msgpack.packb(((), (), ())))
+    with pytest.raises(StoreError, match="is not signed with the key"):
+        gc.sweep(store)
+    (store.path / "gc" / "purging").unlink()
     erase.erase(store, erase.erasure(store, digest(value)))
     assert found_in(store.path) == []
     assert run["used"].result == len(value)

@@ -452,3 +452,59 @@ def test_workers_have_the_key_that_was_given_in_code(path: Path, tmp_path: Path)
     assert found == ["4 0 False\n", "0 4 False\n"]
     for file in tmp_path.rglob("*"):
         assert not file.is_file() or KEY not in file.read_bytes()
+
+
+def kinds(path: Path, key: bytes | None = KEY, **options: Any) -> set[str]:
+    """The kinds of damage that a check finds."""
+    return {one.kind for one in check(path, signing_key=key, **options).damage}
+
+
+def test_a_check_with_the_key_finds_a_signed_store_sound(path: Path) -> None:
+    record(opened(path), lambda: f(1), lambda: medium(2), lambda: large(3))
+    tl.tag(tl.calls(store=opened(path))[0].output, "x", store=opened(path))
+    report = check(path, read_data=1.0, decode=True, signing_key=KEY)
+    assert report.findings == ()
+    assert report.counts["values"] >= 3
+    with pytest.raises(tl.StoreError, match="another key"):
+        check(path, signing_key="some other key")
+
+
+@pytest.mark.filterwarnings("ignore:the store at", "ignore:.*not signed with the key")
+def test_a_check_with_the_key_names_what_is_not_signed_and_moves_it_away(path: Path) -> None:
+    record(opened(path), lambda: f(1), lambda: medium(2))
+    store = opened(path)
+    tl.tag(tl.calls(store=store)[0].output, "name", store=store)
+    forger = opened(path, None)
+    record(forger, lambda: f(5), lambda: medium(6))
+    tl.tag(tl.calls(store=forger)[0].output, "name", store=forger)
+    assert kinds(path, None) == set(), "without the key it is a store as any other"
+    assert kinds(path) == {"record-unsigned", "object-unsigned", "ref-unsigned"}
+    report = check(path, repair=True, signing_key=KEY)
+    assert report.is_healthy
+    assert kinds(path) == set()
+    executed.clear()
+    record(opened(path), lambda: f(1), lambda: medium(2), lambda: f(5))
+    assert executed == [5]
+
+
+def test_a_forged_signature_of_an_object_is_found_where_its_bytes_are_read(path: Path) -> None:
+    record(opened(path), lambda: medium(2))
+    (file,) = objects(path)
+    file.write_bytes(_altered_mac(file.read_bytes()))
+    assert kinds(path, read_data=1.0) in ({"object-unsigned"}, {"object-damaged"})
+
+
+def test_what_a_repair_writes_anew_is_signed(path: Path) -> None:
+    record(opened(path), *[lambda n=n: f(n) for n in range(5)])
+    (segment,) = segments(path)
+    data = bytearray(segment.read_bytes())
+    data[_frames(path)[-1][0] + 30] ^= 1
+    segment.write_bytes(data)
+    report = check(path, repair=True)
+    assert not report.is_healthy
+    assert any("give the key" in finding.text for finding in report.findings)
+    assert check(path, repair=True, signing_key=KEY).is_healthy
+    executed.clear()
+    record(opened(path), *[lambda n=n: f(n) for n in range(5)])
+    assert executed == []
+    assert kinds(path) == set()

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tasklineage.storage import records
+from tasklineage.storage.backend import Folder
 from tasklineage.storage.fsck import caches, facts, kept, layout
 from tasklineage.storage.fsck.findings import KINDS, Finding, Findings, Kind, Report
 from tasklineage.storage.fsck.index import Index
@@ -21,6 +22,7 @@ from tasklineage.storage.fsck.segments import Segments
 from tasklineage.storage.fsck.stored import Stored
 from tasklineage.storage.fsck.values import check_values
 from tasklineage.storage.journal import Journal
+from tasklineage.storage.signing import Signer, signer_for
 
 __all__ = ["KINDS", "Finding", "Kind", "Report", "check"]
 
@@ -39,6 +41,7 @@ def check(
     read_data: float = 0.0,
     decode: bool = False,
     repair: bool = False,
+    signing_key: bytes | str | None = None,
     progress: Progress = lambda what, done, total: None,
 ) -> Report:
     """What is wrong with the store at `root`, and with which runs.
@@ -54,26 +57,30 @@ def check(
     repair
         Move what is damaged to `quarantine`, so that it is missing and is made again; note what
         is gone for good, so that it is not told again. Nothing is deleted.
+    signing_key
+        Of a signed store: what is not signed with it is damaged, and what is written anew is
+        signed. Of an object that is seen where its bytes are read, or where it has no signature.
 
     Raises
     ------
     StoreNotFound
         There is no store.
     StoreError
-        It is a store of another version.
+        It is a store of another version, or signed with another key.
     """
     began = time.monotonic()
     folder = Path(os.path.realpath(root))
+    signer = signer_for(Folder(folder), signing_key)
     found: list[Finding] = []
     counts: dict[str, int] = {}
     for _ in range(_ROUNDS if repair else 1):
-        one = _Check(folder, read_data, progress)
+        one = _Check(folder, read_data, progress, signer)
         try:
             new = one.look(decode=decode)
             if not counts:
                 counts.update(one.findings.counts)
             if repair:
-                Repair(folder, one.segments).mend(new)
+                Repair(folder, one.segments, signer).mend(new)
         finally:
             one.close()
         told = {(finding.kind, finding.path, finding.text) for finding in found}
@@ -86,21 +93,24 @@ def check(
 class _Check:
     """One check, from the format file to the caches."""
 
-    def __init__(self, root: Path, read_data: float, progress: Progress) -> None:
+    def __init__(
+        self, root: Path, read_data: float, progress: Progress, signer: Signer | None
+    ) -> None:
         self._root = root
+        self._signer = signer
         self._share = read_data
         self._progress = progress
         self.findings = Findings(layout.noted(root))
         layout.check_format(root, self.findings)
         self._index = Index(root, self.findings)
-        self.segments = Segments(root, self.findings)
+        self.segments = Segments(root, self.findings, signer)
         self._links = Links(root, self.segments, self.findings)
 
     def look(self, *, decode: bool) -> list[Finding]:
         """Everything that is found, damage first."""
         layout.check_names(self._root, self.findings)
         layout.check_modes(self._root, self.findings)
-        pointers = list(kept.check_refs(self._root, self.findings))
+        pointers = list(kept.check_refs(self._root, self.findings, self._signer))
         kept.check_lists(self._root, self.findings)
         self._progress("journal", 0, 0)
         known = self._index.offsets()
@@ -116,7 +126,7 @@ class _Check:
             self._index.compare(self._links, self.segments)
         caches.check_hashes(self._root, self.findings)
         if decode:
-            check_values(self._root, self.findings, self._progress)
+            check_values(self._root, self.findings, self._progress, self._signer)
         self._progress("runs", 0, 0)
         self._name_runs(known)
         return self.findings.all()
@@ -133,6 +143,7 @@ class _Check:
             self._root,
             self.findings,
             share=self._share,
+            signer=self._signer,
             vouched=caches.vouched(self._root, self.findings),
             progress=lambda done, total: self._progress("objects", done, total),
         )
@@ -199,7 +210,7 @@ class _Check:
 
     def _name_users(self, wanted: dict[bytes, list[Finding]]) -> None:
         """Read the records once more, for those that mention what was found."""
-        for frame in Journal(self._root, read_only=True).scan({}):
+        for frame in Journal(self._root, read_only=True, signer=self._signer).scan({}):
             try:
                 record = records.decode(frame.kind, frame.payload)
                 if facts.malformed(record):

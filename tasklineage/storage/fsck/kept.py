@@ -19,6 +19,7 @@ from tasklineage.storage.fsck.layout import entries, is_old, walk, what
 from tasklineage.storage.reach import read_graph
 from tasklineage.storage.refs import Refs, Version
 from tasklineage.storage.roots import ARTIFACT, Pins, Root, reached_by
+from tasklineage.storage.signing import Signer
 from tasklineage.storage.sweeps import read_list
 
 Needs = dict[bytes, tuple[tuple[str, int], ...]]
@@ -35,13 +36,13 @@ class Pointer(NamedTuple):
     """The objects that the ref itself names for a value."""
 
 
-def check_refs(root: Path, findings: Findings) -> Iterator[Pointer]:
+def check_refs(root: Path, findings: Findings, signer: Signer | None = None) -> Iterator[Pointer]:
     """Find versions of refs that are damaged, or lack one before them; and where the others lead.
 
     To be read before the records are: what a ref points to was recorded before.
     """
     _check_ref_files(root, findings)
-    known = _refs(root)
+    known, anybody = _refs(root, signer), _refs(root)
     for name in known.names():
         last = 0
         needed = {version.number for version in known.kept(name)}
@@ -52,7 +53,9 @@ def check_refs(root: Path, findings: Findings) -> Iterator[Pointer]:
                 findings.add("ref-version-missing", path, text, mark=f"before-{_mark(path)}")
             last = version.number
             if version.kind == refs.DAMAGED:
-                findings.add("ref-damaged", path, version.message, mark=_mark(path))
+                whole = {one.number for one in anybody.history(name) if one.kind != refs.DAMAGED}
+                kind = "ref-unsigned" if version.number in whole else "ref-damaged"
+                findings.add(kind, path, version.message, mark=_mark(path))
             elif version.number in needed:
                 text = f"{name} points to {version.kind} {version.target.hex()}"
                 yield Pointer(path, text, version.kind, version.target, _root(version).oids)
@@ -113,8 +116,8 @@ def _mark(path: str) -> str:
     return path.replace("/", "+")
 
 
-def _refs(root: Path) -> Refs:
-    return Refs(Folder(str(root)), read_only=True)
+def _refs(root: Path, signer: Signer | None = None) -> Refs:
+    return Refs(Folder(str(root)), read_only=True, signer=signer)
 
 
 def _roots(root: Path) -> Iterator[Root]:

@@ -23,6 +23,8 @@ from tasklineage.storage.journal import Journal
 from tasklineage.storage.modes import create_file, make_folder
 from tasklineage.storage.regular import open_regular
 from tasklineage.storage.segment import FORMAT, LONGEST, is_held, read_head
+from tasklineage.storage.signing import FILE as SIGNATURES
+from tasklineage.storage.signing import Signer
 
 _AT_ONCE = 500
 """Records that are written again with one append."""
@@ -31,8 +33,9 @@ _AT_ONCE = 500
 class Repair:
     """Repairs the store at `root`; other processes may use it meanwhile."""
 
-    def __init__(self, root: Path, segments: Segments) -> None:
+    def __init__(self, root: Path, segments: Segments, signer: Signer | None = None) -> None:
         self._root = root
+        self._signer = signer
         self._segments = segments
         self._done: dict[str, str] = {}
         """What became of files that several findings are about."""
@@ -89,6 +92,8 @@ class Repair:
             return self._done[path]
         if self._is_growing(path):
             raise OSError(errno.EBUSY, "its writer lives; try again when it has ended")
+        if self._signer is None and self._is_there(SIGNATURES):
+            raise OSError(errno.EACCES, "what is written anew has to be signed: give the key")
         _, writer, name = path.split("/")
         bad = [
             (start, end) for start, end, _ in self._segments.damaged.get((writer, int(name)), ())
@@ -98,7 +103,8 @@ class Repair:
 
     def _copied(self, path: str, place: int, bad: list[tuple[int, int]]) -> int:
         data = self._read(path)
-        journal, count, start = Journal(self._root, durability="power"), 0, 0
+        journal = Journal(self._root, durability="power", signer=self._signer)
+        count = start = 0
         pending: list[tuple[int, bytes]] = []
         while start >= 0:
             found, end = frames.walk(data, place, 0, start)

@@ -20,10 +20,11 @@ from tasklineage.storage.blocks import is_writer
 from tasklineage.storage.fsck import facts
 from tasklineage.storage.fsck.findings import Finding, Findings
 from tasklineage.storage.fsck.layout import entries, is_old, what
-from tasklineage.storage.journal import Batch, Cursor, Damage, Journal
+from tasklineage.storage.journal import UNSIGNED, Batch, Cursor, Damage, Journal
 from tasklineage.storage.listing import is_segment
 from tasklineage.storage.regular import open_regular
 from tasklineage.storage.segment import LONGEST, Head, read_head
+from tasklineage.storage.signing import Signer
 from tasklineage.storage.tables import Offsets
 
 Key = tuple[str, int]
@@ -38,8 +39,8 @@ _MOST_SALVAGED = 1_000
 class Segments:
     """The journal of the store at `root`, as one check sees it."""
 
-    def __init__(self, root: Path, findings: Findings) -> None:
-        self.journal = Journal(root, read_only=True)
+    def __init__(self, root: Path, findings: Findings, signer: Signer | None = None) -> None:
+        self.journal = Journal(root, read_only=True, signer=signer)
         self.damaged: dict[Key, list[tuple[int, int, Finding]]] = {}
         """By segment, the places that are damaged: first byte, end."""
         self._root = root
@@ -84,7 +85,8 @@ class Segments:
 
     def upto(self, since: Offsets, until: Offsets) -> Iterator[Batch]:
         """The records between these offsets."""
-        cursor = Journal(self._root, read_only=True).cursor(since)
+        signer = self.journal.signer
+        cursor = Journal(self._root, read_only=True, signer=signer).cursor(since)
         for writer, seq, found, end in cursor.batches():
             last = until.get((writer, seq), 0)
             kept = [frame for frame in found if frame[0] < last]
@@ -180,6 +182,8 @@ class Segments:
         finding = self._heads.get(key) if damage.start == 0 else None
         if finding is None and damage.reason == "unfinished":
             finding = self._findings.add("segment-unfinished", path, text)
+        elif finding is None and damage.reason == UNSIGNED:
+            finding = self._findings.add("record-unsigned", path, text, repair=("reframe",))
         elif finding is None and damage.reason == "damaged":
             finding = self._findings.add("record-damaged", path, text, repair=("reframe",))
         elif finding is None:

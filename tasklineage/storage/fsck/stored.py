@@ -15,9 +15,17 @@ from typing import NamedTuple
 
 from tasklineage.storage.fsck.findings import Finding, Findings
 from tasklineage.storage.fsck.layout import entries, what
-from tasklineage.storage.object_layout import PREAMBLE, Header, NewerLayout, read_front
-from tasklineage.storage.objects import StatKey, id_of
+from tasklineage.storage.object_layout import (
+    MAC_AT,
+    MAC_SIZE,
+    PREAMBLE,
+    Header,
+    NewerLayout,
+    read_front,
+)
+from tasklineage.storage.objects import StatKey, hashed, id_of
 from tasklineage.storage.regular import open_regular
+from tasklineage.storage.signing import Signer
 
 _FRONT = 4096
 _BLOCK = 1 << 20
@@ -43,6 +51,7 @@ class Stored:
         findings: Findings,
         *,
         share: float = 0.0,
+        signer: Signer | None = None,
         vouched: Mapping[bytes, StatKey] | None = None,
         progress: Callable[[int, int], object] = lambda done, total: None,
     ) -> None:
@@ -53,6 +62,7 @@ class Stored:
         self._root = root
         self._findings = findings
         self._share = share
+        self._signer = signer
         self._vouched = vouched or {}
         self._progress = progress
         self._random = random.Random(os.urandom(8))
@@ -150,14 +160,19 @@ class Stored:
             self._bad("object-malformed", oid, path, str(error))
         else:
             self.seen[oid] = Seen(status.st_size, header.codec)
+            if self._signer is not None and not any(os.pread(fd, MAC_SIZE, MAC_AT)):
+                self._bad("object-unsigned", oid, path, "it has no signature")
             if header.children:
                 self._children[oid] = tuple(header.children)
 
     def _is_intact(self, fd: int, oid: bytes, path: str, status: os.stat_result) -> bool:
         self._findings.counts["bytes read"] += status.st_size
-        found = _hashed(fd)
-        if found == oid:
+        found, is_signed = self._digested(fd)
+        if found == oid and is_signed:
             return True
+        if found == oid:
+            self._bad("object-unsigned", oid, path, "")
+            return False
         self._bad("object-damaged", oid, path, f"its bytes hash to {found.hex()}")
         self._hashes[path] = found
         key = (status.st_dev, status.st_ino, status.st_size, status.st_ctime_ns)
@@ -166,6 +181,10 @@ class Stored:
                 "verified-wrong", "verified", oid.hex(), subjects=(oid,), repair=("move",)
             )
         return False
+
+    def _digested(self, fd: int) -> tuple[bytes, bool]:
+        """What the file is called by its bytes, and whether it is signed, if it should be."""
+        return hashed(_blocks(fd), self._signer)
 
     def _bad(self, kind: str, oid: bytes, path: str, text: str) -> Finding:
         self.bad.add(oid)

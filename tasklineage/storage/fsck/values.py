@@ -24,6 +24,7 @@ from tasklineage.storage.fsck.findings import Findings
 from tasklineage.storage.journal import Frame, Journal
 from tasklineage.storage.objects import Objects
 from tasklineage.storage.records import Ref
+from tasklineage.storage.signing import Signer
 
 _LASTING = frozenset({"plain", "numpy", "text", "bytes"})
 """Codecs of values whose digest depends on nothing but their content."""
@@ -31,10 +32,13 @@ _MOST_REMEMBERED = 1_000_000
 Progress = Callable[[str, int, int], object]
 
 
-def check_values(root: Path, findings: Findings, progress: Progress) -> None:
+def check_values(
+    root: Path, findings: Findings, progress: Progress, signer: Signer | None = None
+) -> None:
     """Decode every value that the records name, each once."""
-    one = _Decoder(root, findings)
-    for done, frame in enumerate(Journal(root, read_only=True).scan({})):
+    one = _Decoder(root, findings, signer)
+    journal = Journal(root, read_only=True, signer=signer)
+    for done, frame in enumerate(journal.scan({})):
         if done % 1_000 == 0:
             progress("values", done, findings.counts["records"])
         one.look(frame)
@@ -43,8 +47,8 @@ def check_values(root: Path, findings: Findings, progress: Progress) -> None:
 class _Decoder:
     """Decodes the values of one record after the other."""
 
-    def __init__(self, root: Path, findings: Findings) -> None:
-        self._objects = Objects(root, read_only=True)
+    def __init__(self, root: Path, findings: Findings, signer: Signer | None) -> None:
+        self._objects = Objects(root, read_only=True, signer=signer)
         self._findings = findings
         self._done: set[tuple[bytes, bytes | None]] = set()
 
