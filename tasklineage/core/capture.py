@@ -48,6 +48,8 @@ class Capture:
 
     is_silent: ClassVar[bool] = False
     """Whether what is captured is kept from the screen."""
+    is_told: ClassVar[bool] = False
+    """Whether it tells another process what to show."""
 
     def __init__(self) -> None:
         self._out: _Text | None = None
@@ -123,6 +125,10 @@ class _Recorder(Capture):
 
 
 _current: ContextVar[Capture | None] = ContextVar("tasklineage_capture", default=None)
+show_elsewhere: ContextVar[Callable[[str, bool], object] | None] = ContextVar(
+    "tasklineage_screen", default=None
+)
+"""In a quiet process, what has somebody else show a text of calls inside of a call."""
 
 
 def begin(capture: Capture) -> Token[Capture | None]:
@@ -176,6 +182,7 @@ def is_quiet() -> bool:
 def echo(text: str, *, is_err: bool) -> None:
     """Show what a call has written in another process; it is captured there."""
     if _flight.quiet:
+        _show_elsewhere(text, is_err)
         return
     stream = sys.stderr if is_err else sys.stdout
     if stream is None:
@@ -185,6 +192,12 @@ def echo(text: str, *, is_err: bool) -> None:
         stream.write(text)
     finally:
         _current.reset(token)
+
+
+def _show_elsewhere(text: str, is_err: bool) -> None:
+    show = show_elsewhere.get()
+    if show is not None:
+        show(text, is_err)
 
 
 def set_screen(before_write: Callable[[Any, str], object] | None) -> None:
@@ -235,6 +248,8 @@ class Stream:
             else:
                 capture.add_out(text)
             if flight.quiet or capture.is_silent:
+                if not (capture.is_silent or capture.is_told):
+                    _show_elsewhere(text, self._is_err)
                 return len(text)
         if flight.before_write is not None:
             flight.before_write(self._stream, text)

@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from tasklineage.executors.base import Executor
     from tasklineage.storage.records import Condition
 
+_OWN_TEXT = ("out", "err")
+"""What a call writes; of calls inside of it a text is only shown here."""
 LOSSES = 3
 """Workers that one call may lose before it fails; its own `retries` are not touched."""
 
@@ -263,8 +265,9 @@ class _Elsewhere(Body):
             self.enter()
             return True
         else:
-            (self.log.add_err if kind == "err" else self.log.add_out)(what)
-            capture.echo(what, is_err=kind == "err")
+            if kind in _OWN_TEXT:
+                (self.log.add_err if kind == "err" else self.log.add_out)(what)
+            capture.echo(what, is_err=kind.endswith("err"))
         return False
 
     def delay_after(self, error: BaseException) -> float | None:

@@ -125,7 +125,7 @@ def _done(
 class _Here(Body):
     """The attempts of a call in its worker: what they print is told to the process that asked."""
 
-    __slots__ = ("_tell", "parts")
+    __slots__ = ("_screen", "_tell", "parts")
 
     def __init__(self, this: Call, item: Item, tell: Tell) -> None:
         self._tell = tell
@@ -140,10 +140,14 @@ class _Here(Body):
         if self.attempts or self.this.task.settings.timeout is not None:
             self._tell(("attempt", tuple(self.attempts)))
         super().enter()
+        if isinstance(self.log, _ToldCapture):
+            self._screen = capture.show_elsewhere.set(self.log.show)
 
     def leave(self) -> None:
         super().leave()
-        self.flush()
+        if isinstance(self.log, _ToldCapture):
+            capture.show_elsewhere.reset(self._screen)
+            self.log.flush()
 
     def made_log(self) -> Capture:
         return _ToldCapture(self._tell) if capture.is_quiet() else Capture()
@@ -166,6 +170,7 @@ class _ToldCapture(Capture):
     """Tells each line that a call writes; it is shown there."""
 
     __slots__ = ("_tell", "_waiting")
+    is_told = True
 
     def __init__(self, tell: Tell) -> None:
         super().__init__()
@@ -179,6 +184,10 @@ class _ToldCapture(Capture):
     def add_err(self, text: str) -> None:
         super().add_err(text)
         self._add("err", text)
+
+    def show(self, text: str, is_err: bool) -> None:
+        """Have a text shown that belongs to a call inside of this one."""
+        self._add("shown err" if is_err else "shown out", text)
 
     def flush(self) -> None:
         """Tell what waits for the end of its line."""
