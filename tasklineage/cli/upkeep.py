@@ -82,13 +82,19 @@ def gc(
     made = collecting.condemn(here, planned, rules) if yes and not planned.is_empty else None
     if made is not None and not seconds:
         swept, made = collecting.sweep(here, grace=0), None
+    packed = collecting.pack(here) if yes and swept is None else 0
     if json:
         output.print_json(
-            **_plan_json(planned), swept=_sweep_json(swept), condemned=_list_json(made)
+            **_plan_json(planned),
+            swept=_sweep_json(swept),
+            condemned=_list_json(made),
+            packed=packed if swept is None else swept.packed,
         )
     else:
         _tell_plan(planned, swept)
         _tell_done(swept, made, grace, yes=yes)
+        if packed:
+            message(f"merged small segments of the journal, which is {size_text(packed)} smaller")
 
 
 @guarded
@@ -216,6 +222,8 @@ def _tell_plan(planned: Plan, swept: Sweep | None) -> None:
         output.print_table([_run_cells(run) for run in runs], "run")
     for oid, size in sorted(planned.objects.items(), key=lambda pair: -pair[1]):
         print(f"object {oid.hex()}  {size_text(size)}")
+    if planned.records and swept is None:
+        print(f"records {size_text(planned.records)}")
 
 
 def _tell_done(swept: Sweep | None, made: Condemned | None, grace: float, *, yes: bool) -> None:
@@ -223,7 +231,7 @@ def _tell_done(swept: Sweep | None, made: Condemned | None, grace: float, *, yes
         spared = f"; {swept.spared} are needed again and stay" if swept.spared else ""
         message(
             f"deleted {len(swept.runs)} runs and {swept.objects} objects, "
-            f"{size_text(swept.nbytes)}{spared}"
+            f"{size_text(swept.nbytes)}{spared}; the journal is {size_text(swept.packed)} smaller"
         )
     if made is not None:
         message(
@@ -251,6 +259,7 @@ def _plan_json(planned: Plan) -> output.Json:
         "runs": [run.id.hex() for run in planned.runs],
         "objects": {oid.hex(): size for oid, size in planned.objects.items()},
         "nbytes": planned.nbytes,
+        "records": planned.records,
         "kept": planned.kept,
     }
 

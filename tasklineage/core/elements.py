@@ -73,7 +73,7 @@ class RecordedOutcome(Outcome[R]):
 
     def get(self) -> R:
         store = self._run.store
-        record = store.call_at(self._location, self.digest)
+        record = store.call_at(self._location, self.digest, self.call_id)
         with live():
             value: R = store.get_on(Ref(*(record.output or ())), self._device)
         self._run.origins.note(value, self.digest, self.call_id, recorded=record.parts)

@@ -11,7 +11,16 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from tasklineage.errors import UnhashableArgument, UnreadableFile, UnstorableResult
-from tasklineage.storage.records import Argument, Attempt, CallEnd, Ref, Swept, as_ref
+from tasklineage.storage.records import (
+    Argument,
+    Attempt,
+    CallEnd,
+    LeftOut,
+    Ref,
+    Swept,
+    as_ref,
+)
+from tasklineage.storage.sweeps import wait_until_free
 
 if TYPE_CHECKING:
     from tasklineage.storage.store import Store
@@ -34,7 +43,20 @@ def record_again(store: Store, record: CallEnd, value: Any) -> Ref | None:
             store.append_one(record)
         except Swept:
             continue
+        _note_parent(store, record.parent)
         return None if record.output is None else as_ref(record.output)
+
+
+def _note_parent(store: Store, parent: bytes | None) -> None:
+    """Nobody misses the caller of a call that is in the journal again.
+
+    A sweep that is going on has not seen that, and may still let go of the caller; a later one does
+    not.
+    """
+    if parent is not None:
+        wait_until_free(store.path)
+        if parent not in store.catalog.calls_of((parent,)):
+            store.append_one(LeftOut(parent))
 
 
 def _whole(store: Store, record: CallEnd, value: Any) -> CallEnd:

@@ -15,6 +15,7 @@ from tasklineage.query.ids import digest_text, moment
 from tasklineage.query.listing import Listing, paged
 from tasklineage.query.render import one_line
 from tasklineage.query.slot import Slot
+from tasklineage.storage.moved import record_of
 from tasklineage.storage.records import (
     CANCELLED,
     LOST,
@@ -438,7 +439,7 @@ class Call:
         row = self._fresh()
         known = self._known
         if known is None:
-            known = self._known = self._store.journal.read(row.location)
+            known = self._known = record_of(self._store, row)
         return known
 
     def _executed(self) -> CallBegin | CallEnd:

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from tasklineage.errors import CorruptObject, MissingObject
 from tasklineage.query.code_differences import code_causes
 from tasklineage.storage.catalog import CallRow
+from tasklineage.storage.moved import record_of
 from tasklineage.storage.records import DONE, Argument, CallEnd, Code, Ref
 from tasklineage.storage.store import Store
 
@@ -96,7 +97,7 @@ class Records:
 
     def _read(self, row: CallRow) -> CallEnd | None:
         try:
-            record = self.store.journal.read(row.location)
+            record = record_of(self.store, row)
         except (CorruptObject, MissingObject, OSError):
             return None
         return record if isinstance(record, CallEnd) else None

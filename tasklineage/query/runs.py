@@ -19,6 +19,7 @@ from tasklineage.query.listing import Listing, paged
 from tasklineage.query.render import one_line
 from tasklineage.query.slot import Slot
 from tasklineage.query.verifications import Verification, verifications_of
+from tasklineage.storage.moved import beginning_of, end_of
 from tasklineage.storage.records import RUNNING, Ref, RunBegin, RunEnd, RunEnvironment, RunTags
 
 if TYPE_CHECKING:
@@ -218,8 +219,7 @@ class Run:
     @property
     def error(self) -> CallError | None:
         """The exception that ended it."""
-        location = self._fresh().end
-        record = None if location is None else self._store.journal.read(location)
+        record = end_of(self._store, self._fresh())
         if not isinstance(record, RunEnd) or record.error is None:
             return None
         return CallError(*record.error)
@@ -368,7 +368,7 @@ class Run:
     def _recorded(self) -> RunBegin:
         begin = self._begin
         if begin is None:
-            begin = self._begin = self._store.journal.read(self._known().location)
+            begin = self._begin = beginning_of(self._store, self._known())
         return begin
 
     def __eq__(self, other: object) -> bool:

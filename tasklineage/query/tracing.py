@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from tasklineage.errors import CorruptObject, MissingObject
 from tasklineage.key.digest import is_trivial
 from tasklineage.storage.codecs.plain import PLAIN
+from tasklineage.storage.moved import record_of
 from tasklineage.storage.records import CallEnd, Edge, Ref
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ class Records:
         if row.producer is not None or row.ended is None:
             return None
         try:
-            record = self.store.journal.read(row.location)
+            record = record_of(self.store, row)
         except (CorruptObject, MissingObject, OSError):
             return None
         return record if isinstance(record, CallEnd) else None

@@ -51,12 +51,18 @@ class Catalog:
         *,
         read_only: bool = False,
         is_durable: bool = False,
+        generation: Callable[[], int] = lambda: 0,
     ) -> None:
         """`root` is the folder of the file: that of the store, or one of the user's own."""
         self._journal = journal
         lock = root / "locks" / "catalog"
         self._upkeep = Upkeep(
-            root / FILE, lock, journal, read_only=read_only, is_durable=is_durable
+            root / FILE,
+            lock,
+            journal,
+            read_only=read_only,
+            is_durable=is_durable,
+            generation=generation,
         )
 
     def refresh_by(self, bring: Callable[[], object]) -> None:

@@ -1,8 +1,9 @@
 """Two counters that every process of a machine sees at once, without a system call.
 
 `gc/epochs` holds two numbers of 64 bits, little endian: that of sweeps, odd while one is going on
-(see `sweeps`), and that of purges. It is made with both by the first process that appends
-something, and mapped by all. It never shrinks and is never replaced.
+(see `sweeps`), and that of purges and packs, the generation of the journal: with each, records that
+stood there are written over, or stand elsewhere. It is made with both by the first process that
+appends something, and mapped by all. It never shrinks and is never replaced.
 """
 
 from __future__ import annotations
@@ -97,7 +98,9 @@ class Counters:
 
 
 class Purges:
-    """Whether something was erased since this process looked last. Any thread may ask.
+    """Whether records were written over or moved since this process looked last.
+
+    Any thread may ask.
 
     Parameters
     ----------
@@ -113,8 +116,13 @@ class Purges:
         self.seen = counters.now()[PURGES]
         """The counter at the last look."""
 
+    def generation(self) -> int:
+        """The counter at the last look, which is now."""
+        self.heed()
+        return self.seen
+
     def heed(self) -> Any:
-        """The counters; what was erased before this is in no cache any more."""
+        """The counters; what was written over or moved before this is in no cache any more."""
         view = self._counters.map()
         now = view[PURGES]
         if now != self.seen:

@@ -26,13 +26,14 @@ import msgpack
 
 from tasklineage import config
 from tasklineage.errors import ConfigError, StoreError
-from tasklineage.storage import frames
+from tasklineage.storage import frames, packing
 from tasklineage.storage.backend import Folder
 from tasklineage.storage.catalog import FILE as CATALOG
 from tasklineage.storage.codecs import PURGED
 from tasklineage.storage.epochs import FOLDER, PURGES, Counters
 from tasklineage.storage.frames import MAC, Location
 from tasklineage.storage.ground import ground_of
+from tasklineage.storage.held import reading
 from tasklineage.storage.journal import Journal
 from tasklineage.storage.reach import closure, ids_of, needs_of, refs_of
 from tasklineage.storage.records import (
@@ -74,6 +75,8 @@ class Erasure(NamedTuple):
     """Objects that hold it, or parts that nothing else needs, and their sizes."""
     calls: int
     """Calls that gave it."""
+    generation: int
+    """That of the journal in which the records stand there."""
 
     @property
     def nbytes(self) -> int:
@@ -96,7 +99,12 @@ def erasure(store: Store, digest: bytes) -> Erasure:
             f"purging of a remote store comes with a later version of tasklineage: {store.url} "
             "stays as it is"
         )
-    digests = _with_holders(store, digest)
+    generation = Counters(store.path, read_only=True).now()[PURGES]
+    with reading(store.path):
+        return _erasure(store, _with_holders(store, digest), generation)
+
+
+def _erasure(store: Store, digests: frozenset[bytes], generation: int) -> Erasure:
     records: list[tuple[Location, int, bytes]] = []
     own: set[bytes] = set()
     parts: set[bytes] = set()
@@ -119,7 +127,8 @@ def erasure(store: Store, digest: bytes) -> Erasure:
             records.append((location, kind, payload))
     sizes = dict(ground_of(store).sizes())
     gone = own | (closure(parts, store.objects) - closure(needed, store.objects))
-    return Erasure(digests, records, {oid: sizes[oid] for oid in gone & sizes.keys()}, len(calls))
+    objects = {oid: sizes[oid] for oid in gone & sizes.keys()}
+    return Erasure(digests, records, objects, len(calls), generation)
 
 
 def erase(store: Store, planned: Erasure, reason: str = "") -> None:
@@ -132,12 +141,16 @@ def erase(store: Store, planned: Erasure, reason: str = "") -> None:
     """
     _demand_key(store)
     digests = planned.digests
-    writes = [
-        (*location, kind, redacted(kind, payload, digests))
-        for location, kind, payload in planned.records
-    ]
     with ground_of(store).alone():
         finish(store)
+        packing.finish(store)
+        generation = Counters(store.path, read_only=True).now()[PURGES]
+        if generation != planned.generation:  # records stand elsewhere now
+            planned = _erasure(store, digests, generation)
+        writes = [
+            (*location, kind, redacted(kind, payload, digests))
+            for location, kind, payload in planned.records
+        ]
         store.append(Purged(tuple(sorted(digests)), time.time(), config.user(), reason))
         store.journal.append_encoded([(kind, payload) for *_, kind, payload in writes])
         todo = (tuple(digests), tuple(writes), tuple(planned.objects))

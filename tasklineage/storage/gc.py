@@ -3,7 +3,8 @@
     plan       which runs the rules do not keep, and which objects only those need; writes nothing
     condemn    writes that as a list, `gc/condemned/<n>`, with the time by the store's clock
     sweep      a day later at the earliest: looks again at everything, takes the runs of the list
-               out, and deletes those of its objects that still nothing can reach
+               out, deletes those of its objects that still nothing can reach, and takes their
+               records out of the journal (see `packing`)
 
 What is kept: the runs that the rules keep; those that have not ended while a process that records
 for them lives; whatever is pinned or has a ref; and all that these can reach (see `reach`). A run
@@ -19,14 +20,16 @@ there, and the next sweep goes on with it. Runs are taken out before their objec
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
 from tasklineage import config
 from tasklineage.errors import ConfigError, MissingObject, StoreBusy, StoreReadOnly
+from tasklineage.storage import packing
 from tasklineage.storage.backend import Backend
 from tasklineage.storage.epochs import FOLDER
 from tasklineage.storage.ground import Ground, ground_of
+from tasklineage.storage.packing import Leaving
 from tasklineage.storage.reach import Graph, Reached, RunFacts, closure, read_graph
 from tasklineage.storage.records import Removed
 from tasklineage.storage.roots import ARTIFACT, RUN, Root, reached_by, roots_of
@@ -71,11 +74,13 @@ class Plan(NamedTuple):
     runs: list[RunFacts]
     """Oldest first."""
     calls: frozenset[bytes]
-    """Calls of these, and of runs taken out before, that name objects and that nothing reaches."""
+    """Calls of these, and of runs taken out before, that nothing reaches."""
     objects: dict[bytes, int]
     """Objects that nothing else can reach, and their sizes."""
     kept: int
     """Runs that stay."""
+    records: int
+    """Bytes that their records take in the journal, as far as those can go."""
 
     @property
     def nbytes(self) -> int:
@@ -85,7 +90,7 @@ class Plan(NamedTuple):
     @property
     def is_empty(self) -> bool:
         """Whether there is nothing to do."""
-        return not self.runs and not self.objects
+        return not self.runs and not self.objects and not self.records
 
 
 class Condemned(NamedTuple):
@@ -108,6 +113,8 @@ class Sweep(NamedTuple):
     nbytes: int
     spared: int
     """Objects of the list that something reached again."""
+    packed: int
+    """By how many bytes the journal is smaller."""
 
 
 class Removal(NamedTuple):
@@ -147,11 +154,13 @@ def plan(store: Store, rules: Rules = ALL, *, clock: Clock | None = None) -> Pla
     kept, going = _divided(store, graph, roots, lambda run: run.id in chosen)
     reached = _reached(graph, kept, roots)
     needed = closure(reached.objects, store.objects)
+    calls = frozenset(_calls_of(store, graph, going) - reached.calls)
     return Plan(
         going,
-        frozenset(_calls_with_objects(graph, going) - reached.calls),
+        calls,
         {oid: size for oid, size in ground.sizes() if oid not in needed},
         len(kept),
+        _leaving(store, graph, going, reached.calls, calls).nbytes,
     )
 
 
@@ -203,6 +212,7 @@ def sweep(store: Store, *, grace: float = GRACE, clock: Clock | None = None) -> 
 
     with ground.alone():
         finish(store)
+        packing.finish(store)
         due = [one.number for one in condemned(store) if one.at <= now - grace]
         wanted = _list(ground.backend, due[-1]) if due else None
         if wanted is None:
@@ -212,6 +222,18 @@ def sweep(store: Store, *, grace: float = GRACE, clock: Clock | None = None) -> 
         ground.backend.delete(map(_list_key, due))
         ground.tidy()
         return done
+
+
+def pack(store: Store) -> int:
+    """By how many bytes the journal is smaller: many small segments of it were merged.
+
+    Raises
+    ------
+    StoreReadOnly, StoreBusy, StoreError
+        As `sweep`.
+    """
+    with _writable(store).alone():
+        return packing.pack(store)
 
 
 def removal(store: Store, runs: Iterable[bytes]) -> Removal:
@@ -278,13 +300,47 @@ def _sweep(store: Store, ground: Ground, wanted: Candidates) -> Sweep:
         roots,
         lambda run: run.id not in listed or any(map(run.has_tag, wanted.tags)),
     )
-    needed = closure(_reached(graph, kept, roots).objects, store.objects)
+    reached = _reached(graph, kept, roots)
+    needed = closure(reached.objects, store.objects)
     take_out(store, (run.id for run in going), "gc")
     sizes = dict(ground.sizes())
     gone = [oid for oid in wanted.objects & sizes.keys() if oid not in needed]
     ground.delete(gone)
-    spared = wanted.objects & needed
-    return Sweep([run.id for run in going], len(gone), sum(sizes[oid] for oid in gone), len(spared))
+    records = _leaving(store, graph, going, reached.calls, wanted.calls)
+    if _may_finish(store, graph):
+        store.journal.finish()
+    return Sweep(
+        [run.id for run in going],
+        len(gone),
+        sum(sizes[oid] for oid in gone),
+        len(wanted.objects & needed),
+        packing.pack(store, records),
+    )
+
+
+def _leaving(
+    store: Store,
+    graph: Graph,
+    going: Iterable[RunFacts],
+    reached: Collection[bytes],
+    listed: Collection[bytes],
+) -> Leaving:
+    """What can leave the journal of these runs, and of those taken out before."""
+    if not packing.can_pack(store):
+        return packing.NOTHING
+    runs = {run.id for run in (*going, *(run for run in graph.runs.values() if run.is_removed))}
+    writers = set(packing.finished(store))
+    if _may_finish(store, graph):
+        writers.add(store.journal.writer)
+    return packing.leaving(graph, runs, reached, writers, listed)
+
+
+def _may_finish(store: Store, graph: Graph) -> bool:
+    """Whether no run goes on that this process records for."""
+    own = store.journal.writer
+    return packing.can_pack(store) and all(
+        run.is_over or run.is_removed for run in graph.runs.values() if own in run.writers
+    )
 
 
 def _read(store: Store) -> tuple[list[Root], Graph]:
@@ -358,10 +414,11 @@ def _taken_from(graph: Graph, run: RunFacts, calls: set[bytes]) -> int:
     return sum(not calls.isdisjoint(graph.calls[call].producers) for call in run.calls)
 
 
-def _calls_with_objects(graph: Graph, going: Iterable[RunFacts]) -> set[bytes]:
-    """The calls of these runs, and of those taken out before, that name objects."""
+def _calls_of(store: Store, graph: Graph, going: Iterable[RunFacts]) -> set[bytes]:
+    """The calls of these runs, and of those taken out before, of which something may go."""
     out = (run for run in graph.runs.values() if run.is_removed)
-    return {call for run in (*going, *out) for call in run.calls if graph.calls[call].needs}
+    calls = {call for run in (*going, *out) for call in run.calls}
+    return calls if packing.can_pack(store) else {one for one in calls if graph.calls[one].needs}
 
 
 def _check(rules: Rules) -> None:

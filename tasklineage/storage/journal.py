@@ -232,8 +232,20 @@ class Journal:
         return self._blocks.read(location)
 
     def reread(self) -> None:
-        """Records are read from the disk again: somebody has written over some of them."""
+        """All is read from the disk again: somebody has written over records, or moved them.
+
+        Cursors that were made before go on with what they knew.
+        """
         self._blocks.close()
+        self._listing, self._cursor = self._listing.anew(), None
+
+    def finish(self) -> None:
+        """The writer that this process was writes no more; the next append is another one's."""
+        with self.mutex:
+            if self._segment is not None:
+                self._segment.close()
+            self.after_fork()
+            self._listing.own = ""
 
     def head(self, writer: str) -> Head | None:
         """Host, boot, process and beginning of a writer; None if it has left no sound segment."""

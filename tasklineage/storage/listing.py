@@ -12,13 +12,20 @@ import errno
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 
 from tasklineage.errors import StoreError
 from tasklineage.storage import forks, frames
 from tasklineage.storage.blocks import OpenFile, is_writer
+from tasklineage.storage.regular import open_regular
 from tasklineage.storage.segment import segment_path, silence
+
+PACKING = "packing"
+"""The file of the journal that names the writer of a pack, and then those that it replaces."""
+_MOST_REPLACED = 1 << 20
+_LINE = 17
+"""Bytes of a line: a writer."""
 
 _TICK = 20_000_000
 """Nanoseconds in which two changes may carry the same stamp: more than a tick of the kernel."""
@@ -170,6 +177,12 @@ class Listing:
             if skipped != self._skipped:
                 self._skipped, self._seen = skipped, None
 
+    def anew(self) -> Listing:
+        """A listing of the same journal that has found nothing yet."""
+        other = Listing(Path(self._folder))
+        other.own, other.may_grow = self.own, self.may_grow
+        return other
+
     def close(self) -> None:
         """The folder is let go; the next `refresh` opens it again."""
         with self.mutex:
@@ -199,7 +212,8 @@ class Listing:
         if state.st_nlink == 0:  # removed: begin with the folder that is there next time
             self._opened, self._seen = None, None
             return
-        for writer in filter(is_writer, names - self.over):
+        gone = replaced(self._folder, names)[1]
+        for writer in filter(is_writer, names - self.over - gone):
             self._look_at(writer)
         tick = _TICK if state.st_mtime_ns % 1_000_000_000 else _COARSE_TICK
         is_settled = abs(now - state.st_mtime_ns) > tick
@@ -240,6 +254,31 @@ class Listing:
         source = Source(self._folder, writer, seq, writer == self.own, self.may_grow)
         self.arrivals.append(source)
         self._known[writer] = source
+
+
+def replaced(folder: str | Path, names: Collection[str]) -> tuple[str, frozenset[str]]:
+    """The pack among these writers of the journal that replaces others, and these others.
+
+    Nothing, most of the time: they are deleted a moment after the pack has come.
+    """
+    if PACKING in names:
+        pack, gone = read_packing(folder)
+        if pack in names:
+            return pack, gone
+    return "", frozenset()
+
+
+def read_packing(folder: str | Path) -> tuple[str, frozenset[str]]:
+    """The writer of a pack, there or not, and those that it replaces; nothing without the file."""
+    try:
+        fd = open_regular(f"{folder}/{PACKING}")
+    except OSError:
+        return "", frozenset()
+    with open(fd, "rb") as file:
+        lines = file.read(_LINE * _MOST_REPLACED).decode("ascii", "replace").splitlines()
+    if not all(map(is_writer, lines)):
+        return "", frozenset()
+    return "".join(lines[:1]), frozenset(lines[1:])
 
 
 def is_segment(name: str) -> bool:

@@ -32,6 +32,7 @@ _HELD = errno.EAGAIN  # POSIX allows EACCES too, but that is what `open` says to
 _FLOCK = struct.Struct("hhqqi4x")  # type, whence, start, length, pid
 _pack = _FLOCK.pack
 _WHOLE = _pack(_WRITE, os.SEEK_SET, 0, 0, 0)
+_SHARED = _pack(fcntl.F_RDLCK, os.SEEK_SET, 0, 0, 0)
 
 
 @functools.cache
@@ -58,6 +59,17 @@ def lock_file(fd: int) -> bool:
         The filesystem has no locks.
     """
     return _try_ofd(fd, _WHOLE) if has_ofd() else _try_flock(fd, fcntl.LOCK_EX)
+
+
+def share_file(fd: int) -> bool:
+    """As `lock_file`, beside any number of others that share it; a reader's descriptor will do.
+
+    Raises
+    ------
+    OSError
+        The filesystem has no locks.
+    """
+    return _try_ofd(fd, _SHARED) if has_ofd() else _try_flock(fd, fcntl.LOCK_SH)
 
 
 def is_file_locked(fd: int) -> bool:

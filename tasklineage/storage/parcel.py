@@ -15,7 +15,7 @@ import contextlib
 import os
 import shutil
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,10 +36,15 @@ class Parcel:
     """Records for the journal of the store at `root`. One thread may use it."""
 
     def __init__(
-        self, root: Path, *, durability: str = "process", signer: Signer | None = None
+        self,
+        root: Path,
+        *,
+        durability: str = "process",
+        signer: Signer | None = None,
+        prefix: str = PREFIX,
     ) -> None:
         self._folder = root / "journal"
-        self._hidden = self._folder / f"{PREFIX}{os.urandom(8).hex()}"
+        self._hidden = self._folder / f"{prefix}{os.urandom(8).hex()}"
         self._is_durable = durability == "power"
         self._journal = Journal(self._hidden, durability=durability, signer=signer)
         self._pending: list[tuple[int, bytes]] = []
@@ -61,6 +66,10 @@ class Parcel:
     def segments(self) -> Path:
         """The folder with the segments that were written, for whoever takes them elsewhere."""
         return self._journal.folder / self.writer
+
+    def paths(self) -> list[Path]:
+        """The segments that were written."""
+        return sorted(self.segments.iterdir()) if self.nbytes else []
 
     def add(self, kind: int, payload: bytes) -> None:
         """One more record is in it.
@@ -93,6 +102,13 @@ class Parcel:
         self.nbytes += self._size
         self._pending, self._size = [], 0
 
+    def written(self) -> Iterator[tuple[int, bytes]]:
+        """Kind and payload of each record that was added, read back from its segments."""
+        self.write()
+        if self.nbytes:
+            for batch in self._journal.cursor().batches():
+                yield from ((kind, payload) for _, _, kind, payload in batch.frames)
+
     def publish(self) -> None:
         """Everybody sees the records now, all at once.
 
@@ -117,12 +133,12 @@ class Parcel:
         shutil.rmtree(self._hidden, ignore_errors=True)
 
 
-def remove_stale(root: Path, age: float = STALE_AFTER) -> None:
+def remove_stale(root: Path, age: float = STALE_AFTER, prefix: str = PREFIX) -> None:
     """Parcels that somebody was killed over are gone: those not written to for `age` seconds."""
     folder, oldest = root / "journal", time.time() - age
     with contextlib.suppress(FileNotFoundError):
         for name in os.listdir(folder):
-            if name.startswith(PREFIX) and _last_change(folder / name) < oldest:
+            if name.startswith(prefix) and _last_change(folder / name) < oldest:
                 shutil.rmtree(folder / name, ignore_errors=True)
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgpack
@@ -21,6 +22,7 @@ import msgpack
 from tasklineage.errors import CorruptObject, StoreError
 from tasklineage.storage import records
 from tasklineage.storage.codecs import named_ids
+from tasklineage.storage.held import reading
 from tasklineage.storage.journal import Damage, Journal
 from tasklineage.storage.objects import Objects
 from tasklineage.storage.records import (
@@ -201,9 +203,10 @@ def read_graph(root: Any, values: Collection[bytes] = ()) -> Graph:
     journal = Journal(root, read_only=True)
     reader = _Reader(graph, frozenset(values))
     try:
-        for writer, _, frames, _ in journal.cursor().batches(None, reader.note_damage):
-            for _, length, kind, payload in frames:
-                reader.add(writer, length, kind, payload)
+        with reading(Path(root)):
+            for writer, _, frames, _ in journal.cursor().batches(None, reader.note_damage):
+                for _, length, kind, payload in frames:
+                    reader.add(writer, length, kind, payload)
     finally:
         journal.close()
     return graph
@@ -284,13 +287,16 @@ class _Reader:
         self._run(record.run, writer, length)
 
     def _removed(self, writer: str, length: int, record: Removed) -> None:
-        self._run(record.id, writer, length).is_removed = True
+        del writer, length  # of whoever has taken it out
+        run = self._graph.runs.setdefault(record.id, RunFacts(record.id))
+        run.is_removed = True
 
     def _call(self, id: bytes, run: bytes, task: str, writer: str, length: int) -> CallFacts:
         call = self._graph.calls.get(id)
+        facts = self._run(run, writer, 0)
         if call is None:
             call = self._graph.calls[id] = CallFacts(run, task)
-            self._run(run, writer, 0).calls.append(id)
+            facts.calls.append(id)
         call.nbytes += length
         return call
 

@@ -385,6 +385,10 @@ KIND_OF: dict[type[Any], int] = {record: kind for kind, record in KINDS.items()}
 CHECKED_FROM = 16 * 1024
 """Bytes from which on a payload is looked through before it is unpacked: see `check_lengths`."""
 _REF_FIELDS = len(Ref._fields)
+_LONG_ARRAY = b"\xdc"
+"""The first byte of a packed array of more than 15 fields; its length follows in two."""
+_ID, _ID_LENGTH = b"\xc4\x10", 16
+"""What a packed id begins with: bytes, 16 of them."""
 # A lone surrogate, as in an undecodable file name, must not keep a call from being recorded.
 _pack = msgpack.Packer(autoreset=True, unicode_errors="surrogatepass").pack
 _unpack = msgpack.unpackb
@@ -440,6 +444,13 @@ def decode(kind: int, payload: bytes | memoryview) -> Any:
         return new(record, fields) if len(fields) == count else record(*fields[:count])
     except TypeError as error:
         raise ValueError(f"a {record.__name__} record lacks fields") from error
+
+
+def subject(payload: bytes) -> bytes:
+    """What a record is about: the id or digest that is its first field; empty if that is none."""
+    start = 3 if payload[:1] == _LONG_ARRAY else 1
+    is_id = payload[start : start + 2] == _ID
+    return payload[start + 2 : start + 2 + _ID_LENGTH] if is_id else b""
 
 
 class _Ids:

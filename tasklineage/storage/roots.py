@@ -139,6 +139,8 @@ def _is_there(store: Store, kind: str, id: bytes, ref: Ref | None) -> bool:
     if kind == RUN:
         return bool(store.catalog.find_runs(prefix=id.hex(), limit=1))
     if kind == CALL:
+        if id not in store.catalog.calls_of((id,)):
+            return False
         record = store.catalog.call_end(id)
         ref = None if record is None or record.output is None else as_ref(record.output)
     elif ref is None:

@@ -110,13 +110,19 @@ class Store:
             path, read_only=read_only, durability=durability, signer=signer
         )
         self._purges = Purges(self._counters, journal.reread)
+        self._heeded = self._purges.seen
+        """Of which generation of the journal the memos are that were read."""
         self.flight = Flight(path, lambda: journal.writer, read_only)
         own = _index_folder(path, signer, is_ours=allow_pickle or remote is not None)
         indexes = own or path / "none"
         # The indexes of a mirror are written by whoever only reads the store, too.
         is_fixed = own is None or (read_only and remote is None)
         self.catalog = Catalog(
-            indexes, self.journal, read_only=is_fixed, is_durable=durability == "power"
+            indexes,
+            self.journal,
+            read_only=is_fixed,
+            is_durable=durability == "power",
+            generation=self._purges.generation,
         )
         verified = Verified(indexes, read_only=is_fixed)
         self.remote: Remote | None = None
@@ -130,7 +136,6 @@ class Store:
         }
         if remote is None:
             self.objects = Objects(path, **options)
-            self.catalog.refresh_by(self._purges.heed)
         else:
             self._attach(remote, options)
         self._watch: Watch | None = None
@@ -229,7 +234,7 @@ class Store:
         `code` is the code version that is in the key. The record is read and verified; one that is
         damaged does not answer, and neither does what only an index says.
         """
-        if self._view[PURGES] != self._purges.seen:
+        if self._view[PURGES] != self._heeded:
             self.heed_purges()
         if code not in self._loaded:
             self._tail.open()
@@ -266,15 +271,19 @@ class Store:
         memo = self._newest.get(key)
         return memo[1] if memo is not None and since <= memo[0] <= until else None
 
-    def call_at(self, location: Location, digest: bytes) -> CallEnd:
-        """The record at `location`, of a call whose result has this digest.
+    def call_at(self, location: Location, digest: bytes, call: bytes) -> CallEnd:
+        """The record at `location`, or wherever it is now, of a call with a result of this digest.
 
         Raises
         ------
         MissingObject, CorruptObject
             The record is gone, or is not what was written.
         """
-        record = self._read(location)
+        try:
+            record = self._read(location)
+        except MissingObject:  # a pack has moved it
+            found = self.catalog.calls_of((call,)).get(call)
+            record = self.catalog.call_end((found and found.producer) or call)
         if isinstance(record, CallEnd) and record.output and record.output[0] == digest:
             return record
         raise CorruptObject("the record at that place is of another call", location=location)
@@ -583,8 +592,11 @@ class Store:
         remote.attach(self, objects)
 
     def heed_purges(self) -> None:
-        """What was erased since the last look is in no cache of this process any more."""
+        """What was erased or moved since the last look is in no cache of this process any more."""
         self._view = self._purges.heed()
+        if self._heeded != self._purges.seen:
+            self._heeded = self._purges.seen
+            self._tail.restart()
 
     def _look_again(self, records: Iterable[Record]) -> None:
         """Return if what these records name, which were just appended, is there and stays."""
@@ -601,8 +613,9 @@ class Store:
         watch.check(records, counter)
 
     def _older_memo(self, code: bytes, key: bytes, damaged: Memo) -> CallEnd | None:
-        """What answers instead of a memo whose record is damaged."""
-        self._tail.memos.replace(key, damaged)
+        """What answers instead of a memo whose record is damaged, or is not there any more."""
+        if self._view[PURGES] == self._heeded:
+            self._tail.memos.replace(key, damaged)
         return self.find_memo(code, key)
 
     def expect_nothing(self) -> None:

@@ -39,10 +39,9 @@ from typing import NamedTuple
 import msgpack
 from xxhash import xxh3_64_intdigest
 
-from tasklineage.errors import StoreBusy
-from tasklineage.storage import forks, oslock
+from tasklineage.storage import oslock
 from tasklineage.storage.epochs import FOLDER
-from tasklineage.storage.modes import create_file, make_folder
+from tasklineage.storage.held import WAIT, held
 from tasklineage.storage.object_layout import unpacked
 from tasklineage.storage.objects import Objects
 from tasklineage.storage.reach import closure, needs_of
@@ -54,8 +53,6 @@ _HEAD = struct.Struct("<4sIQ")
 _MOST_LISTS = 1000
 LISTS_KEPT = 16
 """Lists of sweeps that processes may still want to read."""
-_WAIT = 0.01
-"""Seconds between two looks at a lock."""
 
 
 class Candidates(NamedTuple):
@@ -67,7 +64,7 @@ class Candidates(NamedTuple):
     """Runs that have one of these tags by then are kept."""
     runs: tuple[bytes, ...] = ()
     calls: frozenset[bytes] = frozenset()
-    """Calls of those runs that name objects."""
+    """Calls of those runs, and of runs taken out before, that nothing reaches."""
     objects: frozenset[bytes] = frozenset()
 
 
@@ -138,7 +135,7 @@ class Watch:
         """Whether a list could not be read, so that anything may have been swept."""
 
     def check(self, records: Iterable[Record], counter: int) -> None:
-        """Return if every object that the records name is there, and stays.
+        """Return if everything that the records name is there, and stays.
 
         Raises
         ------
@@ -146,6 +143,8 @@ class Watch:
             It is not.
         """
         self._take_in(counter)
+        records = list(records)
+        self._check_producers({one.producer for one in records if isinstance(one, Hit)})
         named = {oid for record in records for oid in self._named_by(record)}
         if not named:
             return
@@ -156,6 +155,14 @@ class Watch:
             needed = closure(named, self._objects)
             if not all(map(self._objects.has, needed)):
                 raise Swept("what was just recorded has been swept")
+
+    def _check_producers(self, calls: set[bytes]) -> None:
+        """Return if the records of these calls, which have answered, are there, and stay."""
+        doubtful = calls if self._is_anything else calls & self._calls
+        if doubtful:
+            wait_until_free(self._root)
+            if not all(map(self._read_call, doubtful)):
+                raise Swept("the record that has answered has left the journal")
 
     def _take_in(self, counter: int) -> None:
         """Whatever sweeps up to `counter` may delete is known."""
@@ -199,12 +206,8 @@ def exclusive(root: Path, patience: float = 10.0) -> Generator[None]:
     OSError
         There can be no lock: the folder cannot be written, or its file system has none.
     """
-    lock = _Lock(root)
-    try:
-        lock.wait(patience)
+    with held(_lock_path(root), patience, "collecting garbage"):
         yield
-    finally:
-        lock.close()
 
 
 def wait_until_free(root: Path) -> None:
@@ -219,7 +222,7 @@ def wait_until_free(root: Path) -> None:
     never = threading.Event()
     try:
         while oslock.is_file_locked(descriptor):
-            never.wait(_WAIT)
+            never.wait(WAIT)
     except OSError:  # a file system without locks
         pass
     finally:
@@ -231,49 +234,8 @@ def sweep_path(root: Path, number: int) -> Path:
     return root / FOLDER / "sweeps" / f"{number:08d}"
 
 
-class _Lock:
-    """The lock on `locks/gc`, which a forked child does not keep."""
-
-    def __init__(self, root: Path) -> None:
-        self.mutex = threading.Lock()
-        self._path = _lock_path(root)
-        make_folder(self._path.parent)
-        self._descriptor = _open_or_create(self._path)
-        forks.register(self)
-
-    def wait(self, patience: float) -> None:
-        never, waited = threading.Event(), 0.0
-        while not oslock.lock_file(self._descriptor):
-            if waited >= patience:
-                raise StoreBusy(
-                    f"somebody else is collecting garbage in {self._path.parents[1]}, for "
-                    f"{patience:g} seconds at least: try again later"
-                )
-            never.wait(_WAIT)
-            waited += _WAIT
-
-    def close(self) -> None:
-        with self.mutex:
-            descriptor, self._descriptor = self._descriptor, -1
-            if descriptor >= 0:
-                os.close(descriptor)
-
-    def after_fork(self) -> None:
-        """In a forked child: the lock is the parent's."""
-        self.close()
-
-
 def _lock_path(root: Path) -> Path:
     return root / "locks" / "gc"
-
-
-def _open_or_create(path: Path) -> int:
-    while True:
-        try:
-            return os.open(path, os.O_RDWR | os.O_CLOEXEC)
-        except FileNotFoundError:
-            with contextlib.suppress(FileExistsError):
-                return create_file(path)
 
 
 def _ids(joined: bytes) -> Iterator[bytes]:

@@ -17,7 +17,7 @@ from tasklineage.storage.ingest import Row, Rows, as_sql, from_sql
 if TYPE_CHECKING:
     import sqlite3
 
-VERSION = 6
+VERSION = 7
 """Goes up with any change of the schema, or of what the rows mean; other versions are made anew."""
 CHUNK = 20_000
 """Frames whose rows are in memory at once."""
@@ -31,7 +31,8 @@ _SCHEMA = f"""
 CREATE TABLE segments (
     n INTEGER PRIMARY KEY, writer TEXT, number INT, known INT DEFAULT 0, UNIQUE (writer, number));
 CREATE TABLE finished (writer TEXT PRIMARY KEY) WITHOUT ROWID;
-CREATE TABLE seals (n INTEGER PRIMARY KEY CHECK (n = 1), seal INT, boot TEXT);
+CREATE TABLE seals (
+    n INTEGER PRIMARY KEY CHECK (n = 1), seal INT, boot TEXT, generation INT);
 CREATE TABLE tasks (n INTEGER PRIMARY KEY, name TEXT UNIQUE);
 CREATE TABLE runs (
     n INTEGER PRIMARY KEY, id BLOB UNIQUE,
@@ -139,9 +140,15 @@ class Tables:
         row = self.one("SELECT boot FROM seals")
         return "" if row is None else row[0]
 
-    def set_seal(self, seal: int, boot: str) -> None:
+    def generation(self) -> int:
+        """Of which generation of the journal this is: see `epochs`."""
+        row = self.one("SELECT generation FROM seals")
+        return 0 if row is None else row[0]
+
+    def set_seal(self, seal: int, boot: str, generation: int) -> None:
         """The seal for the transaction that is open, and the boot id; empty: it is flushed."""
-        self.connection.execute("INSERT OR REPLACE INTO seals VALUES (1, ?, ?)", (seal, boot))
+        query = "INSERT OR REPLACE INTO seals VALUES (1, ?, ?, ?)"
+        self.connection.execute(query, (seal, boot, generation))
 
     def offsets(self) -> Offsets:
         """How far the journal is in these tables."""

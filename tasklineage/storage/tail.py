@@ -117,6 +117,9 @@ class Tail:
         self._journal = journal
         self._catalog = catalog
         self._cursor: Cursor | None = None
+        self._restarts = 0
+        self._opened_at = -1
+        """Which of the restarts the cursor comes after."""
         self.last: Location | None = None
         """The last record that this process has appended and noted here."""
         self._finished: list[str] = []
@@ -128,15 +131,21 @@ class Tail:
 
     def open(self) -> None:
         """Read what the catalog does not have, if that has not been done yet."""
-        if self._cursor is None:
+        if self._opened_at != self._restarts:
             with self.mutex:
-                if self._cursor is None:
-                    self._cursor = self._opened()
+                while (now := self._restarts) != self._opened_at:
+                    self._cursor, self._opened_at = self._opened(), now
+
+    def restart(self) -> None:
+        """All is read again at the next question: records may stand elsewhere now, or nowhere."""
+        self._restarts += 1
+        self._refs = None
+        self.memos.loaded.clear()
 
     def catch_up(self) -> bool:
         """Whether other writers have added something, which is indexed now. HOT."""
         cursor = self._cursor
-        if cursor is None:
+        if cursor is None or self._opened_at != self._restarts:
             self.open()
             return True
         with self.mutex:

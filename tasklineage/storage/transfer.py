@@ -26,6 +26,7 @@ from tasklineage.storage.codecs import PURGED
 from tasklineage.storage.epochs import SWEEPS, Counters
 from tasklineage.storage.erase import redacted
 from tasklineage.storage.fsck.facts import malformed
+from tasklineage.storage.held import reading
 from tasklineage.storage.journal import Damage, Journal
 from tasklineage.storage.parcel import Parcel, remove_stale
 from tasklineage.storage.reach import needs_of
@@ -43,6 +44,7 @@ from tasklineage.storage.records import (
     Verified,
     decode,
     encode,
+    subject,
 )
 from tasklineage.storage.store import Store
 from tasklineage.storage.sweeps import wait_until_free
@@ -58,10 +60,7 @@ _ERASED = PURGED.encode()
 _THREADS = 8
 _AT_ONCE = 256
 """Objects that are handed to the threads together."""
-_LONG_ARRAY = b"\xdc"
-"""The first byte of a packed array of more than 15 fields; its length follows in two."""
-_ID, _ID_LENGTH = b"\xc4\x10", 16
-"""What a packed id begins with: bytes, 16 of them."""
+_ID_LENGTH = 16
 
 
 class StoredBytes(Protocol):
@@ -156,7 +155,7 @@ class Chosen(NamedTuple):
             accept: Accept = decode(kind, payload)
             return not self.codes.isdisjoint((accept.code, *accept.accepted))
         return kind not in _STAYING and (
-            _subject(payload) in self.subjects
+            subject(payload) in self.subjects
             or (kind == _VERIFIED and decode(kind, payload).call in self.subjects)
         )
 
@@ -170,7 +169,7 @@ class AllBut(NamedTuple):
     def has(self, kind: int, payload: bytes) -> bool:
         """Whether that record travels."""
         return kind not in _STAYING and not (
-            _subject(payload) in self.subjects
+            subject(payload) in self.subjects
             or (kind == _VERIFIED and self.subjects and decode(kind, payload).run in self.subjects)
         )
 
@@ -518,16 +517,10 @@ def _frames(
         if damage.reason != "unfinished":  # nobody was ever told that it was there
             on_damage(damage)
 
-    for batch in journal.cursor().batches(on_damage=tell):
-        for _, _, kind, payload in batch.frames:
-            yield kind, payload
-
-
-def _subject(payload: bytes) -> bytes:
-    """What a record is about: the id or digest that is its first field; empty if that is none."""
-    start = 3 if payload[:1] == _LONG_ARRAY else 1
-    is_id = payload[start : start + 2] == _ID
-    return payload[start + 2 : start + 2 + _ID_LENGTH] if is_id else b""
+    with reading(journal.folder.parent):
+        for batch in journal.cursor().batches(on_damage=tell):
+            for _, _, kind, payload in batch.frames:
+                yield kind, payload
 
 
 def _tells_of_erasure(record: CallEnd) -> bool:

@@ -46,9 +46,12 @@ class Upkeep:
         *,
         read_only: bool,
         is_durable: bool = False,
+        generation: Callable[[], int] = lambda: 0,
     ) -> None:
         self.mutex = threading.Lock()
         self._is_durable = is_durable
+        self._generation = generation
+        """Which one of the journal it is now: tables of another one are made anew."""
         self._journal = journal
         self._read_only = read_only
         self._file = SealedFile(path, lock, is_durable=is_durable)
@@ -72,10 +75,14 @@ class Upkeep:
             self.before()
         with self.mutex:
             for _ in range(_ATTEMPTS):
+                generation = self._generation()
                 try:
-                    return question(self._synced())
+                    answer = question(self._synced())
                 except sqlite3.Error as error:
                     self._react_to(error)
+                else:
+                    if generation == self._generation():  # else segments may have gone meanwhile
+                        return answer
             self._memory = self._begun_in_memory(None)
             return question(self._synced_memory())
 
@@ -164,7 +171,7 @@ class Upkeep:
         return index.tables
 
     def _synced_memory(self) -> Tables:
-        index = self._memory or self._begun_in_memory(self._peek_file())
+        index = self._peek_memory() or self._begun_in_memory(self._peek_file())
         if not index.is_current():
             self._memory = None  # until the transaction is over, it is good for nothing
             index.tables.connection.execute("BEGIN")
@@ -175,17 +182,23 @@ class Upkeep:
 
     def _begun_in_memory(self, source: _Index | None) -> _Index:
         """Tables in memory that serve for a while: a copy, or without a source, made anew."""
+        generation = self._generation()
         tables = Tables(sealed.connect(None))
-        if source is None:
+        if source is None or source.generation != generation:
             tables.create()
         else:
             source.tables.connection.backup(tables.connection)
         self._memory_until = time.monotonic() + IN_MEMORY_FOR
-        return _Index(tables, self._journal)
+        return _Index(tables, self._journal, generation)
 
     def _peek(self) -> _Index | None:
         """The tables there are, however old; None if there are none to be trusted."""
-        return self._memory or self._peek_file()
+        return self._peek_memory() or self._peek_file()
+
+    def _peek_memory(self) -> _Index | None:
+        if self._memory is not None and self._memory.generation != self._generation():
+            self._drop_memory()
+        return self._memory
 
     def _peek_file(self) -> _Index | None:
         """The tables of the file, however old; None if they cannot be trusted or read now."""
@@ -207,18 +220,20 @@ class Upkeep:
         sqlite3.Error
             The file could not be read just now.
         """
-        stamp = self._file.stamp()
-        if self._filed is not None and stamp is not None and stamp == self._stamp:
-            return self._filed
+        stamp, generation = self._file.stamp(), self._generation()
+        filed = self._filed
+        is_same = stamp is not None and stamp == self._stamp
+        if filed is not None and is_same and filed.generation == generation:
+            return filed
         self._filed = None
         if stamp is None or not self._is_usable:
             return None
-        index = self._opened(stamp)
+        index = self._opened(stamp, generation)
         if index is not None and self._file.stamp() == stamp:
             self._filed, self._stamp = index, stamp
         return self._filed
 
-    def _opened(self, stamp: Stamp) -> _Index | None:
+    def _opened(self, stamp: Stamp, generation: int) -> _Index | None:
         import sqlite3
 
         try:
@@ -227,7 +242,9 @@ class Upkeep:
                 return None
             seal = tables.seal()
             is_sealed = type(seal) is int and stamp.is_sealed_by(seal)
-            return _Index(tables, self._journal) if is_sealed and self._outlived(tables) else None
+            if not is_sealed or tables.generation() != generation or not self._outlived(tables):
+                return None
+            return _Index(tables, self._journal, generation)
         except sqlite3.Error as error:
             if sealed.is_damage(error):
                 return None
@@ -242,9 +259,10 @@ class Upkeep:
         return not self._is_durable or tables.sealed_at() in ("", boot())
 
     def _made_anew(self) -> _Index:
+        generation = self._generation()  # first: the journal is as new as this, or newer
         tables = Tables(self._file.create())
         tables.create()
-        return _Index(tables, self._journal)
+        return _Index(tables, self._journal, generation)
 
     def _ingest(self, index: _Index) -> None:
         """The file has all of the journal, and a new seal. The lock is held."""
@@ -253,7 +271,7 @@ class Upkeep:
             execute("BEGIN IMMEDIATE")
             index.ingest()
             seal = sealed.new_seal()
-            index.tables.set_seal(seal, "" if self._is_durable else boot())
+            index.tables.set_seal(seal, "" if self._is_durable else boot(), index.generation)
             execute("COMMIT")
         except BaseException:
             self._let_go()
@@ -285,8 +303,9 @@ class Upkeep:
 class _Index:
     """Tables, and the position in the journal up to which they know it."""
 
-    def __init__(self, tables: Tables, journal: Journal) -> None:
+    def __init__(self, tables: Tables, journal: Journal, generation: int) -> None:
         self.tables = tables
+        self.generation = generation
         self.finished = set(tables.finished())
         """Writers that will write no more, and are wholly known."""
         self._cursor = journal.cursor(tables.offsets(), self.finished)

@@ -359,6 +359,8 @@ PROGRAM = textwrap.dedent(
                 tl.map(blob, range(n, n + 5)).results()
             for call in run.calls:
                 call.result
+        if chance.random() < 0.3:  # from now on another writer, so that this one can be packed
+            tl.open_store(store).close()
         count += 1
     print(count)
     """
@@ -384,7 +386,7 @@ def test_collecting_beside_eight_writers_loses_nothing(tmp_path: Path, seconds: 
         )
         for n in range(8)
     ]
-    chance, collector, swept = random.Random(8), Store(store), 0
+    chance, collector, swept, packed = random.Random(8), Store(store), 0, 0
     while any(writer.poll() is None for writer in writers):
         clock = _clock_off_by(collector, chance.choice((-3600.0, 0.0, 3600.0)))
         with _stopped(chance.choice(writers)):
@@ -393,11 +395,13 @@ def test_collecting_beside_eight_writers_loses_nothing(tmp_path: Path, seconds: 
                 time.sleep(chance.random() / 20)
                 done = gc.sweep(collector, grace=-2 * 3600, clock=clock)
                 swept += done.objects if done else 0
+                packed += done is not None and done.packed > 0
     for writer in writers:
         out, error = writer.communicate()
         assert writer.returncode == 0, error
         assert int(out) > 0
     assert swept > 10
+    assert packed > 3
     check_everything(collector)
     collector.close()
 

@@ -21,6 +21,7 @@ from tasklineage.storage.fsck.repair import Repair
 from tasklineage.storage.fsck.segments import Segments
 from tasklineage.storage.fsck.stored import Stored
 from tasklineage.storage.fsck.values import check_values
+from tasklineage.storage.held import reading
 from tasklineage.storage.journal import Journal
 from tasklineage.storage.signing import Signer, signer_for
 
@@ -74,20 +75,27 @@ def check(
     found: list[Finding] = []
     counts: dict[str, int] = {}
     for _ in range(_ROUNDS if repair else 1):
-        one = _Check(folder, read_data, progress, signer)
-        try:
-            new = one.look(decode=decode)
-            if not counts:
-                counts.update(one.findings.counts)
-            if repair:
-                Repair(folder, one.segments, signer).mend(new)
-        finally:
-            one.close()
+        with reading(folder):
+            one = _Check(folder, read_data, progress, signer)
+            new = _looked_at(one, counts, decode=decode, repair=repair)
         told = {(finding.kind, finding.path, finding.text) for finding in found}
         found += [one for one in new if (one.kind, one.path, one.text) not in told]
         if not any(finding.repaired and finding.is_damage for finding in new):
             break
     return Report(tuple(found), counts, time.monotonic() - began)
+
+
+def _looked_at(one: _Check, counts: dict[str, int], *, decode: bool, repair: bool) -> list[Finding]:
+    """What is found in one look at everything; it is repaired."""
+    try:
+        new = one.look(decode=decode)
+        if not counts:
+            counts.update(one.findings.counts)
+        if repair:
+            one.mend(new)
+        return new
+    finally:
+        one.close()
 
 
 class _Check:
@@ -130,6 +138,10 @@ class _Check:
         self._progress("runs", 0, 0)
         self._name_runs(known)
         return self.findings.all()
+
+    def mend(self, found: list[Finding]) -> None:
+        """What can be repaired of this is."""
+        Repair(self._root, self.segments, self._signer).mend(found)
 
     def close(self) -> None:
         """Nothing is open."""

@@ -13,10 +13,12 @@ from typing import Any
 
 from tasklineage.storage import sealed
 from tasklineage.storage.catalog import FILE
+from tasklineage.storage.epochs import PURGES, Counters
 from tasklineage.storage.fsck.findings import Finding, Findings
-from tasklineage.storage.fsck.layout import is_regular
+from tasklineage.storage.fsck.layout import entries, is_regular
 from tasklineage.storage.fsck.links import Links, temporary
 from tasklineage.storage.fsck.segments import Segments
+from tasklineage.storage.listing import replaced
 from tasklineage.storage.sealed import SealedFile
 from tasklineage.storage.tables import VERSION, Offsets, Tables
 
@@ -54,7 +56,9 @@ class Index:
         self._findings = findings
         self._tables: Tables | None = None
         path = root / FILE
-        if is_regular(path):
+        self._generation = Counters(root, read_only=True).now()[PURGES]
+        is_moving = replaced(root / "journal", {name for name, _ in entries(root / "journal")})[0]
+        if is_regular(path) and not is_moving:
             try:
                 self._tables = self._copied(SealedFile(path, root / "locks" / "catalog"))
             except sqlite3.Error as error:
@@ -138,7 +142,7 @@ class Index:
             if not tables.is_whole():
                 self._findings.add("catalog-damaged", FILE, "other tables", repair=("move",))
                 return None
-            return tables
+            return tables if tables.generation() == self._generation else None
         return None
 
     def _broken(self, error: sqlite3.Error) -> None:

@@ -27,7 +27,7 @@ _NO_PARENT = """SELECT calls.id, calls.parent, runs.id FROM calls
     LEFT JOIN calls AS above ON above.id = calls.parent
     LEFT JOIN runs ON runs.n = calls.run WHERE calls.parent IS NOT NULL AND above.id IS NULL"""
 _NO_RUN = """SELECT calls.id, runs.id, runs.id FROM runs JOIN calls ON calls.run = runs.n
-    WHERE runs.started IS NULL"""
+    WHERE runs.started IS NULL AND runs.removed IS NULL"""
 _UNENDED_CALLS = """SELECT calls.id, runs.id, segments.writer FROM calls
     JOIN runs ON runs.n = calls.run JOIN segments ON segments.n = calls.segment
     WHERE calls.status = 'running' AND calls.status NOT IN ('done', 'hit')"""

@@ -21,7 +21,7 @@ from tasklineage.storage.fsck import facts
 from tasklineage.storage.fsck.findings import Finding, Findings
 from tasklineage.storage.fsck.layout import entries, is_old, what
 from tasklineage.storage.journal import UNSIGNED, Batch, Cursor, Damage, Journal
-from tasklineage.storage.listing import is_segment
+from tasklineage.storage.listing import PACKING, is_segment
 from tasklineage.storage.regular import open_regular
 from tasklineage.storage.segment import LONGEST, Head, read_head
 from tasklineage.storage.signing import Signer
@@ -67,6 +67,8 @@ class Segments:
             if writer.startswith("."):
                 if is_old(status) or not self._is_alive(writer[1:17]):
                     self._findings.add("leftover", f"journal/{writer}")
+            elif writer == PACKING:
+                self._findings.add("leftover", f"journal/{writer}")
             elif not is_writer(writer):
                 self._findings.add("foreign", f"journal/{writer}")
             elif not stat.S_ISDIR(status.st_mode):

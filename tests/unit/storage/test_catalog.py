@@ -600,7 +600,7 @@ def test_a_failed_write_leaves_the_answers_right(
     catalog.sync()
     set_seal = Tables.set_seal
 
-    def full(self: Tables, seal: int, boot: str) -> None:
+    def full(self: Tables, seal: int, boot: str, generation: int) -> None:
         error = sqlite3.OperationalError("database or disk is full")
         error.sqlite_errorcode = sqlite3.SQLITE_FULL
         raise error
