@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         MissingObject,
         NotFound,
         RefMoved,
+        SchedulerLost,
         StoreBusy,
         StoreError,
         StoreNotFound,
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
         UntrackedRead,
         WorkerLost,
     )
+    from tasklineage.executors.dask import Dask
     from tasklineage.executors.inline import Inline
     from tasklineage.executors.processes import Processes
     from tasklineage.executors.threads import Threads
@@ -76,6 +78,7 @@ __all__ = [
     "Call",
     "ConfigError",
     "CorruptObject",
+    "Dask",
     "Diff",
     "Dir",
     "Failure",
@@ -96,6 +99,7 @@ __all__ = [
     "RefMoved",
     "Retry",
     "Run",
+    "SchedulerLost",
     "Secret",
     "Store",
     "StoreBusy",
@@ -171,6 +175,7 @@ _LAZY = {
     "MissingObject": "tasklineage.errors",
     "NotFound": "tasklineage.errors",
     "Plan": "tasklineage.query.plans",
+    "Dask": "tasklineage.executors.dask",
     "Processes": "tasklineage.executors.processes",
     "RefMoved": "tasklineage.errors",
     "Retry": "tasklineage.core.policy",
@@ -194,6 +199,7 @@ _LAZY = {
     "UnstorableResult": "tasklineage.errors",
     "UntrackedRead": "tasklineage.errors",
     "Why": "tasklineage.query.why",
+    "SchedulerLost": "tasklineage.errors",
     "WorkerLost": "tasklineage.errors",
     "amap": "tasklineage.core.combinators",
     "calls": "tasklineage.query.find",

@@ -22,6 +22,7 @@ from tasklineage.cli import (
     transfer,
     upkeep,
     why,
+    worker,
 )
 
 app = typer.Typer(
@@ -59,6 +60,7 @@ app.command("push")(transfer.push)
 app.command("pull")(transfer.pull)
 app.command("export")(transfer.export)
 app.command("import")(transfer.import_)
+app.command("worker")(worker.worker)
 
 
 def main(args: Sequence[str] | None = None) -> None:

@@ -12,7 +12,6 @@ from tasklineage.executors.inline import Inline
 from tasklineage.executors.place import Here
 from tasklineage.executors.threads import Threads
 
-_LATER = ("dask",)
 _KILLING = "processes for time limits"
 
 
@@ -55,16 +54,19 @@ def _made(spec: str) -> Executor:
         return Threads(_number(spec, rest) if rest else None)
     if name == "processes":
         return _processes(_number(spec, rest) if rest else None)
+    if name == "dask":
+        return _dask(spec, rest)
     from tasklineage.executors.installed import installed_executor, installed_names
 
     if (found := installed_executor(spec)) is not None:
         return found
-    if name in _LATER:
-        raise ConfigError(f"executor={spec!r}: {name} comes with a later version of tasklineage")
+    if rest.startswith("//"):
+        return _dask(spec, rest)
     others = "".join(f', "{one}"' for one in installed_names())
     raise ConfigError(
-        f'executor={spec!r}: known are "inline", "threads", "threads:N", "processes" and '
-        f'"processes:N"{others}'
+        f'executor={spec!r}: known are "inline", "threads", "threads:N", "processes", '
+        f'"processes:N", "dask", "dask:N", the address of a Dask scheduler ("tcp://host:port")'
+        f"{others}"
     )
 
 
@@ -86,6 +88,14 @@ def _processes(number: int | None) -> Executor:
     from tasklineage.executors.processes import Processes
 
     return Processes(number)
+
+
+def _dask(spec: str, rest: str) -> Executor:
+    from tasklineage.executors.dask import Dask
+
+    if rest.startswith("//"):
+        return Dask(spec)
+    return Dask(n_workers=_number(spec, rest) if rest else None)
 
 
 def _number(spec: str, text: str) -> int:

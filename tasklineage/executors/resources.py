@@ -91,6 +91,11 @@ class Offer:
         self._lock = threading.Lock()
         self._waiting: deque[tuple[Mapping[str, float], threading.Event]] = deque()
 
+    @property
+    def devices(self) -> tuple[str, ...]:
+        """All GPUs, as `CUDA_VISIBLE_DEVICES` names them."""
+        return tuple(self._order)
+
     def check(self, task: str, asked: Mapping[str, float]) -> None:
         """Nothing, if a call of the task could ever have what it asks for.
 

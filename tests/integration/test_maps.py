@@ -493,7 +493,7 @@ def test_wrong_calls_of_map() -> None:
     with pytest.raises(tl.ConfigError):
         tl.map(square)
     with pytest.raises(tl.ConfigError):
-        tl.map(square, [1], executor="dask")
+        tl.map(square, [1], executor="ftp://host")
     with pytest.raises(TypeError):
         tl.map(square, [1], nonsense=3).results()
 

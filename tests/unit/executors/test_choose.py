@@ -35,14 +35,26 @@ def test_none_is_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
     assert executor_from(None).name == "inline"
 
 
-@pytest.mark.parametrize("spec", ["dask://host:8786", "dask"])
-def test_what_comes_later_is_said_to(spec: str) -> None:
-    with pytest.raises(ConfigError, match="later"):
-        executor_from(spec)
+def test_addresses_give_dask_clusters_and_nothing_is_connected() -> None:
+    assert repr(executor_from("dask://host:8786")) == "Dask('tcp://host:8786')"
+    assert repr(executor_from("tls://host:1")) == "Dask('tls://host:1')"
+    assert repr(executor_from("dask:3")) == "Dask(n_workers=3)"
+    assert executor_from("dask") is executor_from("dask")
 
 
 @pytest.mark.parametrize(
-    "spec", ["", "thread", "threads:0", "threads:-1", "threads:x", "inline:2", "Threads"]
+    "spec",
+    [
+        "dask:0",
+        "ftp://host",
+        "",
+        "thread",
+        "threads:0",
+        "threads:-1",
+        "threads:x",
+        "inline:2",
+        "Threads",
+    ],
 )
 def test_what_is_unknown_is_a_config_error(spec: str) -> None:
     with pytest.raises(ConfigError):

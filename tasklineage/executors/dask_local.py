@@ -1,0 +1,74 @@
+"""A Dask cluster of this machine: the scheduler in this process, each worker in one of its own.
+
+Everything listens on the loopback interface only. The workers are started by `subprocess`, so the
+user's main module is not imported a second time; they end with this process, however it ends.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import subprocess
+import sys
+from importlib import import_module
+from typing import Any
+
+from tasklineage.executors.threads import cpus
+
+_HOST = "127.0.0.1"
+_STARTING = 120
+"""Seconds that the first worker has."""
+_GRACE = 10
+_START = (
+    "import sys; sys.path[:] = {path!r}; from tasklineage.executors.dask_workers import main; "
+    "main({arguments!r})"
+)
+
+
+class LocalWorkers:
+    """A scheduler with `count` workers of one thread each; the first `gpus` have one GPU each."""
+
+    def __init__(self, count: int, gpus: int) -> None:
+        path = list(sys.path)
+        self._cluster: Any = import_module("distributed").LocalCluster(
+            n_workers=0, host=_HOST, dashboard_address=f"{_HOST}:0", processes=True,
+            silence_logs=50,
+        )  # fmt: skip
+        sys.path[:] = path  # the scheduler has put a folder of its own first
+        life_read, self._life = os.pipe()
+        arguments = [
+            self._cluster.scheduler_address, f"--count={count}", f"--gpus={gpus}",
+            f"--life={life_read}", f"--memory={_memory() // max(count, cpus())}",
+        ]  # fmt: skip
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", _START.format(path=sys.path, arguments=arguments)],
+                stdin=subprocess.DEVNULL, pass_fds=(life_read,), process_group=0,
+            )  # fmt: skip
+        finally:
+            os.close(life_read)
+        self.client: Any = self._cluster.get_client()
+        self.client.wait_for_workers(1, timeout=_STARTING)
+
+    def close(self) -> None:
+        """End the workers and the scheduler."""
+        logger = logging.getLogger("distributed")  # which tells of each connection that ends
+        level = logger.level
+        logger.setLevel(logging.CRITICAL)
+        self._process.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(_GRACE)
+        os.close(self._life)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+        for closing in (self.client.close, self._cluster.close):
+            with contextlib.suppress(Exception):  # at the end of the process, in whatever state
+                closing()
+        logger.setLevel(level)
+
+
+def _memory() -> int:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

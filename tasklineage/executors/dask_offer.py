@@ -1,0 +1,64 @@
+"""What the workers of a Dask cluster have, for calls that ask for it.
+
+Dask itself counts what is free. Threads and memory of a worker are compared with what a call asks
+for, but counted only where the cluster declares them as resources of its workers.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Generator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from tasklineage.errors import UnsatisfiableResources
+from tasklineage.executors.resources import CPU, MEMORY, Lease, Offer, hold, normal_name, shown
+
+if TYPE_CHECKING:
+    from tasklineage.executors.dask import Dask
+
+
+class ClusterOffer(Offer):
+    """What the workers have, each by itself: a call runs on one of them."""
+
+    def __init__(self, executor: Dask) -> None:
+        super().__init__({})
+        self._executor = executor
+
+    def check(self, task: str, asked: Mapping[str, float]) -> None:
+        workers = self._executor.workers()
+        offers = {address: _offered(one) for address, one in workers.items()}
+        if not asked or not offers:  # none yet: the cluster may grow
+            return
+        for offered in offers.values():
+            if all(amount <= offered.get(name, 0) for name, amount in asked.items()):
+                return
+        wanted = ", ".join(f"{name} {shown(name, amount)}" for name, amount in asked.items())
+        lines = sorted({_line(offered) for offered in offers.values()})
+        raise UnsatisfiableResources(
+            f"{task} asks for {wanted}, which no worker of {self._executor!r} has; "
+            f"they offer: {'; '.join(lines)}"
+        )
+
+    @contextlib.contextmanager
+    def reserve(self, asked: Mapping[str, float]) -> Generator[Lease]:
+        """A block whose works ask Dask for this; nothing is waited for here."""
+        lease = Lease(asked, by=self)
+        with hold(lease):
+            yield lease
+
+
+def asked_of(workers: Mapping[str, Any], amounts: Mapping[str, float]) -> dict[str, float] | None:
+    """What Dask is asked for: of the amounts, those that workers declare, by their names."""
+    names = {normal_name(name): name for one in workers.values() for name in one["resources"]}
+    return {names[name]: n for name, n in amounts.items() if name in names} or None
+
+
+def _offered(worker: Mapping[str, Any]) -> dict[str, float]:
+    offered = {CPU: float(worker["nthreads"])}
+    if worker.get("memory_limit"):
+        offered[MEMORY] = float(worker["memory_limit"])
+    return {**offered, **{normal_name(n): float(v) for n, v in worker["resources"].items()}}
+
+
+def _line(offered: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {shown(name, amount)}" for name, amount in offered.items())

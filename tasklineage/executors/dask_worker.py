@@ -1,0 +1,157 @@
+"""What a Dask worker does with a work: it arrives packed, and what it returns goes back packed.
+
+Dask gives the work of a lost worker to another one. So each work first asks the scheduler whether
+it was begun before, under the number of the slot that its sender has it in: then it does nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import threading
+from collections.abc import Callable, Mapping
+from contextvars import copy_context
+from importlib import import_module
+from typing import Any, ClassVar, NamedTuple
+
+from tasklineage.executors import channel
+from tasklineage.executors.base import Executor, Seat, Work, current_seat, take_seat
+from tasklineage.executors.parcels import pack_whole, unpack
+from tasklineage.executors.place import Here, around
+from tasklineage.executors.resources import GPU, Lease, hold, machine_offer
+from tasklineage.executors.serving import packed_error
+
+METADATA = "tasklineage"
+"""Where the scheduler keeps which work was begun last in each slot, and where."""
+LOST = 100
+"""A work was begun before, by a worker that has not finished it."""
+
+
+class Ticket(NamedTuple):
+    """What comes with a work."""
+
+    session: str
+    """The connection that it comes from: what it tells goes there."""
+    slot: int
+    token: int
+    timeout: float | None
+    amounts: dict[str, float]
+    """The resources that it holds."""
+
+
+def run(content: bytes, ticket: Ticket) -> tuple[int, bytes]:
+    """What comes of a packed work, as a kind and its content."""
+    from distributed import get_worker
+
+    worker = Here.dask_worker = get_worker()
+    before = _begun_before(worker, ticket)
+    if before is not None:
+        return LOST, pickle.dumps(before)
+
+    def tell(told: Any) -> None:
+        worker.log_event(ticket.session, (ticket.token, pickle.dumps(told)))
+
+    context = copy_context()
+    return context.run(_outcome, worker, content, ticket, tell)
+
+
+def _begun_before(worker: Any, ticket: Ticket) -> str | None:
+    """The address of the worker that has begun this work before, if one has."""
+    from distributed.utils import sync
+
+    keys = [METADATA, ticket.session, str(ticket.slot)]
+    value = [ticket.token, worker.address, os.uname().nodename, os.getpid()]
+
+    async def ask() -> str | None:
+        known = await worker.scheduler.get_metadata(keys=keys, default=None)
+        if known is not None and known[0] == ticket.token:
+            return str(known[1])
+        await worker.scheduler.set_metadata(keys=keys, value=value)
+        return None
+
+    before: str | None = sync(worker.loop, ask)
+    return before
+
+
+def _outcome(
+    worker: Any, content: bytes, ticket: Ticket, tell: Callable[[Any], None]
+) -> tuple[int, bytes]:
+    seat = current_seat()
+    take_seat(Seat(_Slot()))
+    if not ticket.amounts:  # else what it begins has what it holds, and stays here
+        around.set(_cluster_of(worker.scheduler.address))
+    try:
+        with hold(Lease(ticket.amounts)):
+            call = unpack(content, ())
+            value = _killable(call, ticket, tell) if _is_apart(ticket) else call(tell)
+    except BaseException as error:  # noqa: BLE001 - it is told
+        return channel.RAISED, packed_error(error)
+    finally:
+        take_seat(seat)
+    try:
+        return channel.RETURNED, pack_whole(value)
+    except Exception as error:  # noqa: BLE001 - the code of the user's classes
+        return channel.UNSENT, packed_error(error)
+
+
+def _cluster_of(address: str) -> Executor:
+    """The executor that this process is a worker of, for what a work begins."""
+    with _Clusters.lock:
+        found = _Clusters.known.get(address)
+        if found is None:
+            from tasklineage.executors.dask import Dask
+
+            found = _Clusters.known[address] = Dask(address)
+        return found
+
+
+class _Clusters:
+    """Those whose worker this process is: one, but in tests of many."""
+
+    lock = threading.Lock()
+    known: ClassVar[dict[str, Executor]] = {}
+
+
+def _is_apart(ticket: Ticket) -> bool:
+    """Whether the work needs a process of its own: to be stopped in time, or for its devices."""
+    devices = machine_offer().total.get(GPU, 0)
+    return ticket.timeout is not None or 0 < ticket.amounts.get(GPU, 0) < devices
+
+
+def _killable(call: Any, ticket: Ticket, tell: Callable[[Any], None]) -> Any:
+    """As `call(tell)`, in a warm child process of this one."""
+    from tasklineage.executors.choose import killing_executor
+
+    def hear(told: Any) -> bool:
+        tell(told)
+        return bool(isinstance(told, tuple) and "attempt" in told) or told is True
+
+    count = ticket.amounts.get(GPU, 0)
+    with machine_offer().reserve({GPU: count} if count else {}) as lease:
+        return killing_executor().perform(call, hear, devices=lease.devices, timeout=ticket.timeout)
+
+
+class _Slot(Executor):
+    """The threads of a Dask worker, as a place that is lent while a work waits."""
+
+    name: ClassVar[str] = "dask"
+    slots = 1
+
+    def submit(
+        self,
+        call: Callable[[], Any],
+        *,
+        resources: Mapping[str, object] | None = None,
+        timeout: float | None = None,
+    ) -> Work[Any]:
+        raise NotImplementedError("a worker is given work by the scheduler alone")
+
+    def shutdown(self, wait: bool = True) -> None:
+        """Nothing was opened."""
+
+    def lend(self, seat: Seat) -> None:
+        import_module("distributed").secede()
+
+    def retake(self, seat: Seat, *, at_once: bool) -> None:
+        if not at_once:
+            import_module("distributed").rejoin()

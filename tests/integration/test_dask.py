@@ -1,0 +1,405 @@
+"""Calls whose bodies run on the workers of a Dask cluster: real ones, in other processes."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import tasklineage as tl
+from tasklineage import task
+
+pytest.importorskip("distributed")
+
+from tasklineage.executors.dask import Dask
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Dask]:
+    """Two workers in processes of their own, for all tests of this module."""
+    with Dask(n_workers=2) as cluster:
+        cluster.client.wait_for_workers(2, timeout=60)
+        yield cluster
+
+
+def note(folder: str, what: object) -> None:
+    with open(os.path.join(folder, "notes"), "a") as file:
+        file.write(f"{what}\n")
+
+
+def notes(folder: Path) -> Counter[str]:
+    return Counter((folder / "notes").read_text().split("\n")[:-1])
+
+
+@task
+def square(x: int) -> int:
+    return x * x
+
+
+@task
+def of_process(x: int) -> tuple[int, int]:
+    return x, os.getpid()
+
+
+def test_bodies_run_on_the_workers_and_results_come_back(cluster: Dask) -> None:
+    with tl.run("elsewhere", executor=cluster) as run:
+        found = tl.map(of_process, range(40)).results()
+    assert [x for x, _ in found] == list(range(40))
+    assert os.getpid() not in {pid for _, pid in found}
+    assert run.executed == 40
+    with tl.run("again", executor=cluster) as run:
+        assert tl.map(of_process, range(40)).results() == found
+    assert (run.executed, run.hits) == (0, 40)
+
+
+@task
+def noisy(x: int) -> int:
+    print("to stdout", x)
+    print("to stderr", x, file=sys.stderr)
+    return x
+
+
+def test_what_is_printed_is_recorded_and_shown(
+    cluster: Dask, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with tl.run("noise", executor=cluster) as run:
+        tl.map(noisy, [1]).results()
+    assert run["noisy"].stdout == "to stdout 1\n"
+    assert run["noisy"].stderr == "to stderr 1\n"
+    shown = capfd.readouterr()
+    assert shown.out.count("to stdout 1\n") == 1
+
+
+@task
+def refuses(x: int) -> int:
+    raise ValueError(f"no {x}")
+
+
+def test_an_exception_comes_through_with_the_traceback_of_the_worker(cluster: Dask) -> None:
+    with tl.run("refused", executor=cluster) as run, pytest.raises(ValueError, match="no 3") as e:
+        tl.map(refuses, [3]).results()
+    assert "in refuses" in str(e.value.__cause__)
+    assert run.failed == 1
+
+
+@task
+def depth(n: int) -> int:
+    return 0 if n == 0 else 1 + tl.map(depth, [n - 1])[0]
+
+
+def test_maps_nest_deeper_than_there_are_threads(cluster: Dask) -> None:
+    with tl.run("deep", executor=cluster):
+        assert tl.map(depth, [20]).results() == [20]
+
+
+@task(ignore=["folder"])
+def leaf(x: int, folder: str) -> int:
+    note(folder, os.getpid())
+    time.sleep(0.2)
+    return x
+
+
+@task(ignore=["folder"])
+def branch(x: int, folder: str) -> int:
+    return sum(tl.map(leaf, range(10 * x, 10 * x + 6), folder=folder).results())
+
+
+def test_a_nested_map_is_spread_over_the_cluster(cluster: Dask, tmp_path: Path) -> None:
+    with tl.run("nested", executor=cluster) as run:
+        assert tl.map(branch, [1], folder=str(tmp_path)).results() == [75]
+    assert len(notes(tmp_path)) == 2
+    assert run.executed == 7
+    parents = {call.parent.task for call in run.calls if call.parent is not None}
+    assert parents == {branch.name}
+
+
+@task(timeout=1, ignore=["folder"])
+def hangs(x: int, folder: str) -> int:
+    note(folder, x)
+    if x == 1:
+        threading.Event().wait(600)
+    return x
+
+
+def test_a_call_that_takes_too_long_is_killed_and_others_go_on(
+    cluster: Dask, tmp_path: Path
+) -> None:
+    workers = set(cluster.client.scheduler_info()["workers"])
+    with tl.run("limits", executor=cluster) as run:
+        fan = tl.map(hangs, range(4), folder=str(tmp_path), on_error="collect")
+        assert [one.index for one in fan.failures] == [1]
+        assert isinstance(fan.failures[0].error, tl.TaskTimeout)
+    assert fan.failures[0].call.status == "timeout"
+    assert (run.executed, run.failed) == (4, 1)
+    assert set(cluster.client.scheduler_info()["workers"]) == workers
+
+
+@task(ignore=["folder"])
+def dies_once(x: int, folder: str) -> int:
+    note(folder, x)
+    if x == 100 and notes(Path(folder))["100"] == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return -x
+
+
+@task(ignore=["folder"], memo=False)
+def is_no_memo(x: int, folder: str) -> int:
+    return int(dies_once.__wrapped__(x, folder))
+
+
+@pytest.mark.parametrize("which", [dies_once, is_no_memo], ids=lambda t: t.name)
+def test_only_the_call_that_was_executing_pays_for_a_lost_worker(
+    which: Any, cluster: Dask, tmp_path: Path
+) -> None:
+    with tl.run("loss", executor=cluster) as run:
+        assert tl.map(which, range(200), folder=str(tmp_path)).results() == [-x for x in range(200)]
+    assert notes(tmp_path) == Counter({str(x): 1 + (x == 100) for x in range(200)})
+    assert (run.executed, run.failed) == (200, 0)
+    (tried,) = [call for call in run.calls if len(call.attempts) > 1]
+    assert [one.status for one in tried.attempts] == ["lost", "done"]
+
+
+@task(ignore=["folder"])
+def deadly(x: int, folder: str) -> int:
+    note(folder, x)
+    if x == 30:
+        ctypes.string_at(0)
+    return x
+
+
+def test_a_call_that_always_kills_its_worker_fails_alone(cluster: Dask, tmp_path: Path) -> None:
+    with tl.run("deadly", executor=cluster) as run:
+        fan = tl.map(deadly, range(60), folder=str(tmp_path), on_error="collect")
+        assert [one.index for one in fan.failures] == [30]
+    assert isinstance(fan.failures[0].error, tl.WorkerLost)
+    counts = notes(tmp_path)
+    assert {x for x, n in counts.items() if n > 1} == {"30"}
+    assert (run.executed, run.failed) == (60, 1)
+
+
+def test_a_worker_that_was_stopped_is_replaced(cluster: Dask, tmp_path: Path) -> None:
+    @task(ignore=["folder"])
+    def stops_once(x: int, folder: str) -> int:
+        note(folder, x)
+        if x == 5 and notes(Path(folder))["5"] == 1:
+            os.kill(os.getpid(), signal.SIGSTOP)
+        return x
+
+    pids: list[int] = []
+    try:
+        with tl.run("stopped", executor=cluster) as run:
+            pids = list(cluster.client.run(os.getpid).values())
+            assert tl.map(stops_once, range(20), folder=str(tmp_path)).results() == list(range(20))
+    finally:
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+    assert run.failed == 0
+    assert {x for x, n in notes(tmp_path).items() if n > 1} <= {"5"}
+
+
+PROGRAM = """
+import os, sys, time
+import tasklineage as tl
+
+@tl.task
+def slow(x: int) -> int:
+    time.sleep(0.05)
+    return x
+
+tl.configure(store=sys.argv[1], executor=tl.Dask(n_workers=2))
+print(tl.map(slow, range(int(sys.argv[2])), max_workers=4).results()[-1], flush=True)
+"""
+
+
+def children(pid: int) -> set[int]:
+    """Every process below one, however deep."""
+    listed = subprocess.run(
+        ["ps", "-eo", "pid=,ppid="], capture_output=True, text=True, check=True
+    ).stdout.split("\n")
+    parents = {int(line.split()[0]): int(line.split()[1]) for line in listed if line.strip()}
+    found = {pid}
+    while more := {child for child, parent in parents.items() if parent in found} - found:
+        found |= more
+    return found - {pid}
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state != "Z"
+
+
+@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM, None])
+def test_a_cluster_of_this_machine_ends_with_its_program_and_needs_no_guard(
+    tmp_path: Path, end: int | None
+) -> None:
+    script = tmp_path / "program.py"
+    script.write_text(PROGRAM)
+    command = [sys.executable, str(script), str(tmp_path / "store"), "60" if end is None else "400"]
+    program = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    store = tl.open_store(tmp_path / "store")
+    deadline = time.monotonic() + 60
+    while sum(1 for _ in tl.calls(store=store)) < 10:
+        assert time.monotonic() < deadline
+        assert program.poll() is None
+        time.sleep(0.1)
+    below = children(program.pid)
+    assert len(below) >= 3
+    if end is not None:
+        program.send_signal(end)
+    out, err = program.communicate(timeout=120)
+    if end is None:
+        assert (out, err) == ("59\n", "")
+    while any(map(is_alive, below)):
+        assert time.monotonic() < deadline + 60
+        time.sleep(0.1)
+    if end is not None:
+        finished = len([c for c in tl.calls(store=store) if c.status == "done"])
+        with tl.run("the rest", store=store, executor="threads"):
+            pass
+        again = subprocess.run(
+            [*command[:3], "60"], capture_output=True, text=True, timeout=120, check=True
+        )
+        assert again.stdout == "59\n"
+        executed = len([c for c in tl.calls(store=store) if c.status == "done"])
+        assert executed <= max(60, finished + 60 - min(finished, 60) + 4)
+
+
+def test_there_is_nobody_at_the_address() -> None:
+    with (
+        tl.run("nobody", executor="tcp://127.0.0.1:1"),
+        pytest.raises(tl.ConfigError, match=r"tcp://127\.0\.0\.1:1"),
+    ):
+        tl.map(square, [123456]).results()
+
+
+def test_what_no_worker_offers_is_refused_when_it_is_submitted(cluster: Dask) -> None:
+    @task(resources={"GPU": 1})
+    def on_gpu(x: int) -> int:
+        return x
+
+    with (
+        tl.run("none", executor=cluster),
+        pytest.raises(tl.UnsatisfiableResources, match="they offer: cpu 1"),
+    ):
+        tl.map(on_gpu, [1]).results()
+
+
+@task(resources={"GPU": 1}, ignore=["folder"])
+def on_a_gpu(x: int, folder: str) -> str:
+    device = os.environ["CUDA_VISIBLE_DEVICES"]
+    note(folder, f"+{device}")
+    time.sleep(0.1)
+    note(folder, f"-{device}")
+    return device
+
+
+def test_each_gpu_is_used_by_one_call_at_a_time(tmp_path: Path) -> None:
+    with Dask(n_workers=3, gpus=2) as cluster, tl.run("gpus", executor=cluster):
+        devices = tl.map(on_a_gpu, range(8), folder=str(tmp_path)).results()
+        assert sorted(set(devices)) == ["0", "1"]
+        assert tl.map(square, range(1000, 1010)).results()[0] == 1_000_000
+    in_use: set[str] = set()
+    for line in (tmp_path / "notes").read_text().split():
+        if line[0] == "+":
+            assert line[1:] not in in_use
+            in_use.add(line[1:])
+        else:
+            in_use.remove(line[1:])
+
+
+def test_workers_of_the_user_with_default_settings(tmp_path: Path) -> None:
+    from distributed import Client, LocalCluster
+
+    with (
+        LocalCluster(
+            n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address="127.0.0.1:0"
+        ) as theirs,
+        Client(theirs) as client,
+    ):
+        for i, where in enumerate((theirs, client, theirs.scheduler_address)):
+            with Dask(where) as cluster, tl.run("theirs", executor=cluster) as run:
+                assert tl.map(square, range(50 * i, 50 * i + 50))[49] == (50 * i + 49) ** 2
+                fan = tl.map(hangs, [1], folder=str(tmp_path), on_error="collect")
+                assert isinstance(fan.failures[0].error, tl.TaskTimeout)
+            assert run.executed == 51
+        assert client.status == "running"
+
+
+def test_a_cluster_in_this_process() -> None:
+    from distributed import LocalCluster
+
+    settings = tl.current_run
+    with (
+        LocalCluster(
+            processes=False, n_workers=1, threads_per_worker=2, dashboard_address="127.0.0.1:0"
+        ) as theirs,
+        Dask(theirs) as cluster,
+        tl.run("inside", executor=cluster) as run,
+    ):
+        assert tl.map(square, range(2000, 2050)).results()[0] == 4_000_000
+        assert tl.map(depth, [3]).results() == [3]
+    assert run.executed == 54
+    assert settings is tl.current_run
+
+
+def test_the_scheduler_goes_and_what_was_finished_is_kept(tmp_path: Path) -> None:
+    address = "127.0.0.1"
+    scheduler = subprocess.Popen(
+        [
+            sys.executable, "-m", "distributed.cli.dask_scheduler", "--host", address,
+            "--port", "0", "--dashboard-address", f"{address}:0",
+            "--scheduler-file", str(tmp_path / "where.json"),
+        ],
+        stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    deadline = time.monotonic() + 60
+    import json
+
+    where = ""
+    while not where:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+        if (tmp_path / "where.json").exists():
+            where = json.loads((tmp_path / "where.json").read_text())["address"]
+    worker = subprocess.Popen(
+        [sys.executable, "-m", "tasklineage", "worker", where, "--workers", "1"],
+        stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+
+    @task(ignore=["folder"])
+    def slow(x: int, folder: str) -> int:
+        note(folder, x)
+        time.sleep(0.2)
+        return x
+
+    try:
+        with tl.run("lost", executor=where) as run:
+            fan = tl.map(slow, range(100), folder=str(tmp_path))
+            assert fan[3] == 3
+            scheduler.kill()
+            with pytest.raises(tl.WorkerLost, match="scheduler"):
+                fan.results()
+        done = [call for call in run.calls if call.status == "done"]
+        assert len(done) >= 4
+        with tl.run("rest", executor="threads:8") as rest:
+            tl.map(slow, range(100), folder=str(tmp_path)).results()
+        assert rest.hits >= 4
+    finally:
+        for process in (scheduler, worker):
+            process.kill()
+            process.wait()
