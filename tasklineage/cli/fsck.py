@@ -55,12 +55,10 @@ def fsck(
 
     Exits with 5 if there is damage that was not repaired. Other processes may go on meanwhile.
     """
-    from tasklineage.storage.fsck import check
-
     share = 0.0 if read_data is None else _share(read_data)
     with _progress() as progress:
-        report = check(
-            _root(store),
+        report = _report(
+            store,
             read_data=share,
             decode=decode,
             repair=repair,
@@ -142,22 +140,17 @@ def _summary(report: Report) -> str:
     return f"{looked} in {report.seconds:.1f} s: {outcome}"
 
 
-def _root(store: str | None) -> Path:
-    """The folder that is checked.
-
-    Raises
-    ------
-    ConfigError
-        The store is none.
-    """
+def _report(store: str | None, **options: Any) -> Report:
+    """What a check of the store finds."""
     chosen = store or config.default_store()
     place, is_remote = place_of(chosen.url if isinstance(chosen, Store) else chosen)
     if is_remote:
-        raise ConfigError(
-            f"{place}: fsck checks stores in folders. What is read from a remote store is verified "
-            "when it is read; to check all of it, copy it to a folder first"
-        )
-    return Path(place)
+        from tasklineage.storage.fsck.remote import check_remote
+
+        return check_remote(place, **options)
+    from tasklineage.storage.fsck import check
+
+    return check(Path(place), **options)
 
 
 def _share(text: str) -> float:

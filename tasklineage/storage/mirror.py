@@ -80,6 +80,14 @@ def open_mirror(
     return Opened(url, backend, mirror, can_be_written, limit, is_signed)
 
 
+def mirror_of(url: str, found: bytes) -> Path | None:
+    """The mirror that this machine has of the store with this format file; None: it has none."""
+    if url.partition("://")[0] in _OF_PROCESS:
+        return None
+    folder = _folder(url, found)
+    return folder if folder.is_dir() else None
+
+
 def cache_limit() -> int:
     """Bytes that fetched objects may take on this machine.
 

@@ -226,7 +226,7 @@ class SpoolFile:
 
     def __init__(self, path: Path, fd: int) -> None:
         self.writer = path.name
-        self.position = self.noted = _read_position(fd)
+        self.position = self.noted = read_position(fd)
         """Up to where its segments were put, and up to where that was noted."""
         self.has_begun = False
         """Whether this process has said that the writer lives."""
@@ -281,7 +281,8 @@ class SpoolFile:
             os.close(fd)
 
 
-def _read_position(fd: int) -> Position:
+def read_position(fd: int) -> Position:
+    """Up to where all was put, as the last sound line of an open spool file says."""
     data = os.pread(fd, os.fstat(fd).st_size, 0)
     for start in range(len(data) - _LINE.size, -1, -1):  # a torn line shifts those behind it
         seq, offset, checksum = _LINE.unpack_from(data, start)

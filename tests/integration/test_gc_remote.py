@@ -121,3 +121,29 @@ def test_nothing_that_runs_need_is_lost_while_another_machine_collects(
             command(collector, "gc", "--keep-last", "3", "--grace", "0", "--yes")
         assert all(ended(one)["right"] for one in writers)
     assert machine("check").does("load_all")["loaded"] >= 300
+
+
+@pytest.mark.slow
+def test_a_store_on_a_server_is_checked_and_repaired(machine: Machines, place: Place) -> None:
+    assert machine("a").does("map_large 0 6 + map_whole 0 20")["executed"] == 26
+    b = machine("b")
+    told = json.loads(command(b, "fsck", "--read-data", "--decode", "--json"))
+    assert (told["healthy"], told["damage"]) == (True, 0)
+    assert told["checked"]["values"] >= 26
+    backend = place.backend()
+    gone, torn = list(results(backend))[:2]
+    backend.delete([gone])
+    backend.write(torn, backend.read(torn)[:-3])
+    (piece, *_) = (entry.key for entry in backend.list("journal"))
+    whole = backend.read(piece)
+    backend.write(piece, whole[:-5])
+    found = json.loads(command(b, "fsck", "--json", code=5))["findings"]
+    damage = {one["kind"] for one in found if one["damage"]}
+    assert {"object-malformed", "piece-torn"} <= damage
+    a = machine("a")  # whose mirror has the piece, and the objects
+    assert json.loads(command(a, "fsck", "--repair", "--json"))["healthy"]
+    assert backend.read(piece) == whole
+    assert json.loads(command(b, "fsck", "--read-data", "--json"))["damage"] == 0
+    assert machine("c").does("map_large 0 6 + map_whole 0 20")["executed"] == 2
+    assert json.loads(command(b, "fsck", "--read-data", "--json"))["damage"] == 0
+    command(b, "fsck", "--store", f"{place.url}-nowhere", code=3)

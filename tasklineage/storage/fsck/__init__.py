@@ -6,9 +6,11 @@ a record refers to was there before it. Nothing is written, unless it is to be r
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from tasklineage.storage import records
@@ -24,6 +26,7 @@ from tasklineage.storage.fsck.values import check_values
 from tasklineage.storage.held import reading
 from tasklineage.storage.journal import Journal
 from tasklineage.storage.signing import Signer, signer_for
+from tasklineage.storage.tables import Offsets
 
 __all__ = ["KINDS", "Finding", "Kind", "Report", "check"]
 
@@ -69,15 +72,31 @@ def check(
     StoreError
         It is a store of another version, or signed with another key.
     """
-    began = time.monotonic()
     folder = Path(os.path.realpath(root))
     signer = signer_for(Folder(folder), signing_key)
+
+    @contextlib.contextmanager
+    def begin() -> Generator[Check]:
+        with reading(folder):
+            yield Check(folder, read_data, progress, signer)
+
+    return in_rounds(begin, decode=decode, repair=repair)
+
+
+def in_rounds(
+    begin: Callable[[], AbstractContextManager[Check]], *, decode: bool, repair: bool
+) -> Report:
+    """The report of a check, or with `repair` of several, until there is nothing to be done."""
+    began = time.monotonic()
     found: list[Finding] = []
     counts: dict[str, int] = {}
     for _ in range(_ROUNDS if repair else 1):
-        with reading(folder):
-            one = _Check(folder, read_data, progress, signer)
-            new = _looked_at(one, counts, decode=decode, repair=repair)
+        with begin() as one, contextlib.closing(one):
+            new = one.look(decode=decode)
+            if not counts:
+                counts.update(one.findings.counts)
+            if repair:
+                one.repair().mend(new)
         told = {(finding.kind, finding.path, finding.text) for finding in found}
         found += [one for one in new if (one.kind, one.path, one.text) not in told]
         if not any(finding.repaired and finding.is_damage for finding in new):
@@ -85,43 +104,30 @@ def check(
     return Report(tuple(found), counts, time.monotonic() - began)
 
 
-def _looked_at(one: _Check, counts: dict[str, int], *, decode: bool, repair: bool) -> list[Finding]:
-    """What is found in one look at everything; it is repaired."""
-    try:
-        new = one.look(decode=decode)
-        if not counts:
-            counts.update(one.findings.counts)
-        if repair:
-            one.mend(new)
-        return new
-    finally:
-        one.close()
-
-
-class _Check:
+class Check:
     """One check, from the format file to the caches."""
 
     def __init__(
         self, root: Path, read_data: float, progress: Progress, signer: Signer | None
     ) -> None:
-        self._root = root
-        self._signer = signer
-        self._share = read_data
-        self._progress = progress
+        self.root = root
+        self.signer = signer
+        self.share = read_data
+        self.progress = progress
+        self.is_decoding = False
         self.findings = Findings(layout.noted(root))
-        layout.check_format(root, self.findings)
-        self._index = Index(root, self.findings)
-        self.segments = Segments(root, self.findings, signer)
+        self.index = self.made_index()
+        self.segments = self.made_segments()
         self._links = Links(root, self.segments, self.findings)
 
     def look(self, *, decode: bool) -> list[Finding]:
         """Everything that is found, damage first."""
-        layout.check_names(self._root, self.findings)
-        layout.check_modes(self._root, self.findings)
-        pointers = list(kept.check_refs(self._root, self.findings, self._signer))
-        kept.check_lists(self._root, self.findings)
-        self._progress("journal", 0, 0)
-        known = self._index.offsets()
+        self.is_decoding = decode
+        self.look_at_layout()
+        pointers = list(kept.check_refs(self.root, self.findings, self.signer))
+        kept.check_lists(self.root, self.findings)
+        self.progress("journal", 0, 0)
+        known = self.known()
         self.segments.check_files(known)
         self._links.read()
         self._links.check()
@@ -129,36 +135,65 @@ class _Check:
             is_recorded = self._links.has(one.kind, one.target)
             kept.check_pointer(one, self.findings, is_recorded=is_recorded)
         self._look_at_objects({oid: () for one in pointers for oid in one.oids})
-        if not self._has_lost_records():
-            self._progress("catalog", 0, 0)
-            self._index.compare(self._links, self.segments)
-        caches.check_hashes(self._root, self.findings)
+        self.look_at_indexes()
         if decode:
-            check_values(self._root, self.findings, self._progress, self._signer)
-        self._progress("runs", 0, 0)
+            check_values(self.root, self.findings, self.progress, self.signer)
+        self.progress("runs", 0, 0)
         self._name_runs(known)
         return self.findings.all()
 
-    def mend(self, found: list[Finding]) -> None:
-        """What can be repaired of this is."""
-        Repair(self._root, self.segments, self._signer).mend(found)
-
     def close(self) -> None:
         """Nothing is open."""
-        self._index.close()
+        self.index.close()
         self._links.tables.connection.close()
         self.segments.close()
 
+    def made_index(self) -> Index:
+        """What knows the journal from before."""
+        return Index(self.root, self.findings)
+
+    def made_segments(self) -> Segments:
+        """What looks at the journal."""
+        return Segments(self.root, self.findings, self.signer)
+
+    def made_stored(self) -> Stored:
+        """What looks at the objects."""
+        return Stored(
+            self.root,
+            self.findings,
+            share=self.share,
+            signer=self.signer,
+            vouched=caches.vouched(self.root, self.findings),
+            progress=lambda done, total: self.progress("objects", done, total),
+        )
+
+    def look_at_layout(self) -> None:
+        """Look at the format file, at names and modes."""
+        layout.check_format(self.root, self.findings)
+        layout.check_names(self.root, self.findings)
+        layout.check_modes(self.root, self.findings)
+
+    def look_at_indexes(self) -> None:
+        """Look at what can be made again."""
+        if not self._has_lost_records():
+            self.progress("catalog", 0, 0)
+            self.index.compare(self._links, self.segments)
+        caches.check_hashes(self.root, self.findings)
+
+    def known(self) -> Offsets:
+        """How far somebody who is to be trusted has read each segment."""
+        return self.index.offsets()
+
+    def catch_up(self) -> None:
+        """What others have written meanwhile can be read."""
+
+    def repair(self) -> Repair:
+        """What repairs this store."""
+        return Repair(self.root, self.segments, self.signer)
+
     def _look_at_objects(self, named: kept.Needs) -> None:
         """Look at the objects; `named` are needed whatever the records say."""
-        stored = Stored(
-            self._root,
-            self.findings,
-            share=self._share,
-            signer=self._signer,
-            vouched=caches.vouched(self._root, self.findings),
-            progress=lambda done, total: self._progress("objects", done, total),
-        )
+        stored = self.made_stored()
         stored.read()
         needs = named | self._links.needs
         for _ in range(_PATIENCE):
@@ -166,8 +201,9 @@ class _Check:
                 break
             # Runs that were taken out need nothing, and what a sweep took from under a writer,
             # that writes again.
-            needs = kept.still_needed(self._root, needs)
-            if not kept.was_swept(self._root):
+            self.catch_up()
+            needs = kept.still_needed(self.root, needs)
+            if not kept.was_swept(self.root):
                 break
             time.sleep(_PAUSE)
         stored.check(needs)
@@ -186,7 +222,7 @@ class _Check:
         recorded = self._links.runs()
         for key, places in self.segments.damaged.items():
             for start, end, finding in places:
-                self._index.concern(key, start, end, finding)
+                self.index.concern(key, start, end, finding)
                 for id in finding.traces:
                     self._concern(finding, id, recorded)
         for finding in self.findings.all():
@@ -217,12 +253,12 @@ class _Check:
             if key[0] == writer and name in ("", f"{key[1]:08d}"):
                 start = 0
                 if finding.kind == "segment-truncated":
-                    start = os.stat(self._root / finding.path).st_size
-                self._index.concern(key, start, 1 << 62, finding)
+                    start = os.stat(self.root / finding.path).st_size
+                self.index.concern(key, start, 1 << 62, finding)
 
     def _name_users(self, wanted: dict[bytes, list[Finding]]) -> None:
         """Read the records once more, for those that mention what was found."""
-        for frame in Journal(self._root, read_only=True, signer=self._signer).scan({}):
+        for frame in Journal(self.root, read_only=True, signer=self.signer).scan({}):
             try:
                 record = records.decode(frame.kind, frame.payload)
                 if facts.malformed(record):

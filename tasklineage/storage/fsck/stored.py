@@ -31,7 +31,7 @@ _FRONT = 4096
 _BLOCK = 1 << 20
 _HEX = frozenset("0123456789abcdef")
 _LONGEST_HEADER = 64 << 20
-_MOST_HASHED = 64 << 20
+MOST_HASHED = 64 << 20
 """Bytes of an object that nobody needs which are hashed to find out which one it is."""
 
 
@@ -104,6 +104,7 @@ class Stored:
         self._check_unneeded(needed.keys())
 
     def _paths(self) -> Iterator[tuple[bytes, str]]:
+        """The id and the path of each object."""
         for folder, status in entries(self._root / "objects"):
             if folder == "tmp":
                 continue
@@ -120,8 +121,7 @@ class Stored:
         for name, status in entries(self._root / "objects" / folder):
             path = f"objects/{folder}/{name}"
             if not _is_hex(name, 30):
-                self._findings.add("foreign", path)
-                self._strays.append(path)
+                self._stray(path)
             elif not stat.S_ISREG(status.st_mode):
                 self._findings.add(
                     "not-a-file", path, what(status), repair=("move",),
@@ -129,6 +129,10 @@ class Stored:
                 )  # fmt: skip
             else:
                 yield bytes.fromhex(folder + name), path
+
+    def _stray(self, path: str) -> None:
+        self._findings.add("foreign", path)
+        self._strays.append(path)
 
     def _look(self, oid: bytes, path: str) -> None:
         try:
@@ -167,7 +171,7 @@ class Stored:
 
     def _is_intact(self, fd: int, oid: bytes, path: str, status: os.stat_result) -> bool:
         self._findings.counts["bytes read"] += status.st_size
-        found, is_signed = self._digested(fd)
+        found, is_signed = self._digested(fd, path)
         if found == oid and is_signed:
             return True
         if found == oid:
@@ -182,20 +186,20 @@ class Stored:
             )
         return False
 
-    def _digested(self, fd: int) -> tuple[bytes, bool]:
+    def _digested(self, fd: int, path: str) -> tuple[bytes, bool]:
         """What the file is called by its bytes, and whether it is signed, if it should be."""
-        return hashed(_blocks(fd), self._signer)
+        return hashed(blocks_of(fd), self._signer)
 
     def _bad(self, kind: str, oid: bytes, path: str, text: str) -> Finding:
         self.bad.add(oid)
         return self._findings.add(kind, path, text, subjects=(oid,), repair=("move",))
 
     def _is_there(self, oid: bytes) -> bool:
-        return os.path.lexists(self._root / _path(oid))
+        return os.path.lexists(self._root / path_of(oid))
 
     def _missing(self, oid: bytes, *, is_needed: bool) -> None:
         kind = "object-missing" if is_needed else "object-part-missing"
-        self._findings.add(kind, _path(oid), subjects=(oid,), mark=oid.hex())
+        self._findings.add(kind, path_of(oid), subjects=(oid,), mark=oid.hex())
 
     def _compare(self, oid: bytes, codec: str, nbytes: int) -> None:
         seen = self.seen.get(oid)
@@ -208,7 +212,7 @@ class Stored:
             text = f"a record says {nbytes} bytes, the object has {seen.size}"
         if text:
             self._findings.add(
-                "object-mismatch", _path(oid), text, subjects=(oid,), mark=f"mismatch-{oid.hex()}"
+                "object-mismatch", path_of(oid), text, subjects=(oid,), mark=f"mismatch-{oid.hex()}"
             )
 
     def _name_users(self, above: Mapping[bytes, list[bytes]]) -> None:
@@ -228,7 +232,7 @@ class Stored:
         done: set[bytes] = set()
         for start in self._children:
             for oid in circle(start, self._children, done):
-                self._findings.add("object-cycle", _path(oid), subjects=(oid,), repair=("move",))
+                self._findings.add("object-cycle", path_of(oid), subjects=(oid,), repair=("move",))
                 self.bad.add(oid)
 
     def _check_unneeded(self, needed: Iterable[bytes]) -> None:
@@ -240,11 +244,11 @@ class Stored:
             if finding.kind in ("object-missing", "object-part-missing")
         }
         if missing:
-            candidates = [*map(_path, unneeded), *self._strays]
+            candidates = [*map(path_of, unneeded), *self._strays]
             self._hashes.update((path, self._hash_of(path)) for path in candidates)
         for path, found in self._hashes.items():
             if found in missing:
-                unneeded.discard(_oid(path))
+                unneeded.discard(oid_of(path))
                 self._findings.drop("object-damaged", path)
                 missing[found].kind = "object-misplaced"
                 missing[found].text = f"it is {path}"
@@ -263,7 +267,7 @@ class Stored:
         except OSError:
             return b""
         try:
-            return _hashed(fd) if os.fstat(fd).st_size <= _MOST_HASHED else b""
+            return _hashed(fd) if os.fstat(fd).st_size <= MOST_HASHED else b""
         except OSError:
             return b""
         finally:
@@ -329,10 +333,10 @@ def circle(
 
 
 def _hashed(fd: int) -> bytes:
-    return id_of(_blocks(fd))
+    return id_of(blocks_of(fd))
 
 
-def _blocks(fd: int) -> Iterator[memoryview]:
+def blocks_of(fd: int) -> Iterator[memoryview]:
     """The bytes of a file, each block good until the next one is asked for."""
     os.lseek(fd, 0, os.SEEK_SET)
     block = memoryview(bytearray(_BLOCK))
@@ -340,7 +344,8 @@ def _blocks(fd: int) -> Iterator[memoryview]:
         yield block[:count]
 
 
-def _path(oid: bytes) -> str:
+def path_of(oid: bytes) -> str:
+    """Where an object is."""
     name = oid.hex()
     return f"objects/{name[:2]}/{name[2:]}"
 
@@ -349,7 +354,7 @@ def _is_hex(name: str, length: int) -> bool:
     return len(name) == length and _HEX.issuperset(name)
 
 
-def _oid(path: str) -> bytes:
+def oid_of(path: str) -> bytes:
     """The object of that path; nothing where the name is no id."""
     name = "".join(path.rsplit("/", 2)[1:])
     return bytes.fromhex(name) if _is_hex(name, 32) else b""
