@@ -14,6 +14,7 @@ from tasklineage.core.failure import described, noted, status_of, without_our_fr
 from tasklineage.core.frame import Frame, current
 from tasklineage.core.loops import in_thread
 from tasklineage.core.metering import NOTHING, Meter, Usage, added
+from tasklineage.core.origins import Given
 from tasklineage.errors import StoreError, UnhashableArgument, UnstorableResult
 from tasklineage.key.digest import Unresolved, digest
 from tasklineage.key.hidden import Hidden
@@ -89,7 +90,18 @@ class Body:
     def describe(self) -> None:
         """Take down the arguments, before the body can change them: their digests are known."""
         described = _hidden_arguments if Hidden.in_use else _arguments
-        self.arguments = described(self.this)
+        this = self.this
+        self.arguments = described(this)
+        self.trace()
+        if this.edges:
+            self.frame.given = Given(zip(this.plan.names, this.bound, strict=True), this.edges)
+
+    def trace(self) -> None:
+        """Find out where the arguments came from, before others know them as theirs."""
+        this, around = self.this, self.this.parent.call
+        given = None if around is None else around.given
+        if this.run.origins or given is not None:
+            this.edges = self._known_edges(given)
 
     def made_log(self) -> Capture:
         """What an attempt's output is captured in."""
@@ -282,7 +294,7 @@ class Body:
         ended = time.time()
         fields = (
             this.id, run.id, this.parent.id, task.name, code, this.key, self.started,
-            this.position, this.status, ended, is_memo, output, self.arguments, self.known_edges(),
+            this.position, this.status, ended, is_memo, output, self.arguments, this.edges,
             None if error is None else described(error), tuple(self.attempts),
             *self._logs(), fold.expires,
             tuple(sorted(fold.conditions)) if fold.conditions else (),
@@ -327,17 +339,15 @@ class Body:
         store = self.this.run.store
         return _text(store, log.stdout()), _text(store, log.stderr())
 
-    def known_edges(self) -> tuple[Edge, ...]:
+    def _known_edges(self, around: Given | None) -> tuple[Edge, ...]:
         """Where the arguments came from: the Digest of each is that of the whole value."""
         this, table = self.this, self.this.run.origins
-        if not table:
-            return this.edges
         known = {edge.path for edge in this.edges}
         found = list(this.edges)
         for argument, value in zip(self.arguments, this.bound, strict=True):
             name, whole = argument.name, argument.ref[0]
             if name not in known and whole:
-                edges = table.edges(name, value, whole)
+                edges = table.edges(name, value, whole, around)
                 found += [edge for edge in edges if edge.path not in known]
         return tuple(found)
 

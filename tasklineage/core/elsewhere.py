@@ -252,7 +252,7 @@ class _Elsewhere(Body):
         this = self.this
         return Item(
             this.id, this.key, this.args, this.kwargs, this.digests, this.salt, this.position,
-            self.known_edges(), this.miss, tuple(self.attempts),
+            this.edges, this.miss, tuple(self.attempts),
         )  # fmt: skip
 
     def hear(self, kind: str, what: Any) -> bool:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 from tasklineage.core.fold import Fold
 
 if TYPE_CHECKING:
+    from tasklineage.core.origins import Given
     from tasklineage.core.run import RunState
     from tasklineage.query.runs import Run
     from tasklineage.storage.store import Store
@@ -62,8 +63,8 @@ class Frame:
     """
 
     __slots__ = (
-        "_held", "_tidy_at", "attempt", "fold", "id", "key", "parent", "pending", "position", "run",
-        "task",
+        "_held", "_tidy_at", "attempt", "fold", "given", "id", "key", "parent", "pending",
+        "position", "run", "task",
     )  # fmt: skip
 
     def __init__(
@@ -85,6 +86,8 @@ class Frame:
         self.fold: Fold = Fold() if id is not None or parent is None else parent.fold
         self.pending: list[Pending] = []
         """What was begun here: it is waited for before this call ends."""
+        self.given: Given | None = None
+        """Where the arguments came from; None: nobody knows."""
         self._tidy_at = _TIDY
         self._held: frozenset[bytes] | None = None
 

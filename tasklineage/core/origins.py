@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import sys
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -83,6 +83,43 @@ def pictures(store: Store, output: Ref) -> RecordedParts:
     return tuple((kind, digest(bytes(content)), kind) for kind, content in found.items())
 
 
+class Given:
+    """The origins of what a call was given, for the calls in its body.
+
+    An object that has been passed on may by now be known as part of what another call has given
+    back: within the body it comes from where the caller had it from.
+    """
+
+    __slots__ = ("_edges", "_known", "_named")
+
+    def __init__(self, named: Iterable[tuple[str, Any]], edges: Iterable[Edge]) -> None:
+        self._named = tuple(named)
+        self._edges = {edge.path: edge for edge in edges}
+        self._known: dict[int, tuple[bytes, bytes]] | None = None
+        """By object, its digest and the call that made it; made when somebody asks."""
+
+    def producer(self, value: Any, value_digest: bytes) -> bytes | None:
+        """The call that made an argument or a part of one; None: not known."""
+        if self._known is None:
+            self._known = {}
+            for name, argument in self._named:
+                self._add(self._known, name, argument, _DEPTH + 1)
+        known = self._known.get(id(value))
+        return known[1] if known is not None and known[0] == value_digest else None
+
+    def _add(
+        self, known: dict[int, tuple[bytes, bytes]], path: str, value: Any, depth: int
+    ) -> None:
+        edge = self._edges.get(path)
+        if edge is not None:
+            known[id(value)] = edge.digest, edge.producer
+            for part in parts_of(value):
+                known.setdefault(id(part.value), (part.digest, edge.producer))
+        elif depth > 1 and any(one.startswith(path) for one in self._edges):
+            for suffix, part in _parts(value):
+                self._add(known, path + suffix, part, depth - 1)
+
+
 class Origins:
     """Values of one run and the calls that made them. Safe to use from many threads."""
 
@@ -120,15 +157,20 @@ class Origins:
             if self._by_content.setdefault(known, producer) != producer:
                 self._by_content[known] = None
 
-    def edges(self, path: str, value: Any, value_digest: bytes) -> Iterator[Edge]:
-        """The known origins of an argument, its own first, else those of its parts."""
-        if is_trivial(value) or not self._by_content:
+    def edges(
+        self, path: str, value: Any, value_digest: bytes, around: Given | None = None
+    ) -> Iterator[Edge]:
+        """The known origins of an argument, its own first, else those of its parts.
+
+        `around` is what the call was given in whose body the argument was.
+        """
+        if is_trivial(value):
             return
-        own = self._edge(path, value, value_digest)
+        own = self._edge(path, value, value_digest, around)
         if own is not None:
             yield own
         else:
-            yield from self._part_edges(path, value, _DEPTH)
+            yield from self._part_edges(path, value, _DEPTH, around)
 
     def _note_one(self, value: Any, value_digest: bytes, producer: bytes) -> None:
         if len(self._by_object) >= _LIMIT:
@@ -141,7 +183,13 @@ class Origins:
         if known != producer:
             self._by_content[value_digest] = None
 
-    def _edge(self, path: str, value: Any, value_digest: bytes) -> Edge | None:
+    def _edge(
+        self, path: str, value: Any, value_digest: bytes, around: Given | None
+    ) -> Edge | None:
+        if around is not None:
+            given = around.producer(value, value_digest)
+            if given is not None:
+                return Edge(path, given, "identity", value_digest)
         origin = self._by_object.get(id(value))
         if origin is not None and origin.digest == value_digest:
             return Edge(path, origin.producer, "identity", value_digest)
@@ -152,16 +200,18 @@ class Origins:
             return Edge(path, origin.producer, "changed in place", value_digest)
         return None
 
-    def _part_edges(self, path: str, value: Any, depth: int) -> Iterator[Edge]:
+    def _part_edges(
+        self, path: str, value: Any, depth: int, around: Given | None
+    ) -> Iterator[Edge]:
         for suffix, part in _parts(value):
             part_digest = _try_digest(part)
             if part_digest is None:
                 continue
-            edge = self._edge(path + suffix, part, part_digest)
+            edge = self._edge(path + suffix, part, part_digest, around)
             if edge is not None:
                 yield edge
             elif depth > 1:
-                yield from self._part_edges(path + suffix, part, depth - 1)
+                yield from self._part_edges(path + suffix, part, depth - 1, around)
 
 
 def _parts(value: Any) -> Iterator[tuple[str, Any]]:

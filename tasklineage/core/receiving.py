@@ -149,6 +149,9 @@ class _Here(Body):
             capture.show_elsewhere.reset(self._screen)
             self.log.flush()
 
+    def trace(self) -> None:
+        """It was traced where it was called: here only part of the run is known."""
+
     def made_log(self) -> Capture:
         return _ToldCapture(self._tell) if capture.is_quiet() else Capture()
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 
 def workers_of(pid: int) -> list[int]:
-    """Its children that are workers."""
+    """Its children that are workers, or have started some."""
+    marks = b"tasklineage.executors.serving", b"tasklineage.executors.dask_workers"
     children: list[int] = []
     for path in Path("/proc").glob("[0-9]*/stat"):
         try:
@@ -14,7 +15,7 @@ def workers_of(pid: int) -> list[int]:
             command = (path.parent / "cmdline").read_bytes()
         except OSError:  # it has ended
             continue
-        if int(fields[1]) == pid and b"tasklineage.executors.serving" in command:
+        if int(fields[1]) == pid and any(mark in command for mark in marks):
             children.append(int(path.parent.name))
     return children
 

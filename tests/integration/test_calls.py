@@ -473,7 +473,7 @@ def test_bad_options_are_refused_at_decoration() -> None:
 
     for options in (
         {"timeout": "3"}, {"resources": {"GPU": 0.5}}, {"resources": {"memory": "much"}},
-        {"resources": "GPU"}, {"executor": "dask"}, {"ttl": -1},
+        {"resources": "GPU"}, {"executor": "ftp://host"}, {"ttl": -1},
         {"ignore": "y"}, {"key": {"y": str}}, {"retries": -1}, {"track": "numpy"},
         {"catch": "ValueError"}, {"version": 3},
     ):  # fmt: skip

@@ -590,3 +590,35 @@ def test_networkx_gets_nodes_and_edges() -> None:
     }
     assert graph.nodes[run["fit"].id]["task"].endswith("fit")
     assert value is not None
+
+
+@task
+def made(seed: int) -> list[int]:
+    return list(range(seed, seed + 9))
+
+
+@task
+def last(values: list[int], place: int) -> int:
+    return values[-1] + place
+
+
+@task
+def passing_on(place: int, values: list[int]) -> dict[str, object]:
+    return {"values": values, "last": last(values, place)}
+
+
+@pytest.mark.parametrize("executor", ["inline", "threads:3"])
+def test_inside_a_call_an_argument_comes_from_where_the_caller_had_it_from(executor: str) -> None:
+    with tl.run("passing", executor=executor) as run:
+        first, _ = tl.map(passing_on, range(2), values=made.submit(100))
+        tl.map(passing_on, [7], values=first["values"]).results()
+    found = {
+        (edge.consumer.parent.args["place"], edge.producer.task.rpartition(".")[2], edge.via)
+        for edge in run.graph().edges
+        if isinstance(edge.producer, tl.Call)
+        and isinstance(edge.consumer, tl.Call)
+        and edge.consumer.parent is not None
+    }
+    assert found == {
+        (0, "made", "identity"), (1, "made", "identity"), (7, "passing_on", "identity"),
+    }  # fmt: skip
