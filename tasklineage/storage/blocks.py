@@ -24,6 +24,9 @@ _INSIDE = _SIZE - 1
 _GENERATION = 32  # blocks; two generations are kept: 16 MB in all
 _FILES = 64
 _HEX = frozenset("0123456789abcdef")
+_NEIGHBOURS = 64
+"""Blocks of which a miss is remembered: where records are read from all over a large journal, the
+next one is hardly ever in a block that was looked at before."""
 _PATIENCE = 8
 """Misses behind the end of a cached block, which may have grown, before it is read again."""
 _unpack = struct.Struct("<4sQQ").unpack_from
@@ -153,7 +156,7 @@ class Blocks:
         misses = self._misses.pop(key, 0) + 1
         wanted = misses > (_PATIENCE if key in self._young else 1)
         if not wanted:
-            if len(self._misses) >= 4096:
+            if len(self._misses) >= _NEIGHBOURS:
                 self._misses.clear()
             self._misses[key] = misses
         return wanted

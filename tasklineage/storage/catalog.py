@@ -327,24 +327,31 @@ class Catalog:
         """
         return self._upkeep.known()
 
-    def memos(self, code: bytes, limit: int, beyond: Offsets) -> list[MemoRow]:
-        """Up to `limit` memos of the code version that were not forgotten, oldest first.
+    def memos(self, code: bytes, most: int, beyond: Offsets) -> list[MemoRow] | None:
+        """The memos of the code version that were not forgotten; None if it has more than `most`.
 
         `beyond` says what need not be here: all that the journal has behind these offsets.
         """
         return self._upkeep.ask_covering(
-            beyond, lambda tables: selections.memos(tables, code, limit)
+            beyond, lambda tables: selections.memos(tables, code, most)
         )
 
-    def memos_of(
-        self, code: bytes, keys: Sequence[bytes], beyond: Offsets
-    ) -> dict[bytes, list[MemoRow]]:
-        """The memos of each of these keys that were not forgotten, oldest first."""
+    def memos_of(self, code: bytes, keys: Sequence[bytes], beyond: Offsets) -> list[MemoRow]:
+        """The memos of these keys that were not forgotten, of each one the oldest first."""
+        return self._upkeep.ask_covering(
+            beyond, lambda tables: selections.memos_of(tables, code, keys)
+        )
 
-        def ask(tables: Tables) -> dict[bytes, list[MemoRow]]:
-            return {key: found for key in keys if (found := selections.memos_of(tables, code, key))}
+    def memos_next(
+        self, code: bytes, last: bytes, call: bytes, beyond: Offsets
+    ) -> tuple[bytes, list[MemoRow]] | None:
+        """The memos of the calls made after that one, and the last call that was looked at.
 
-        return self._upkeep.ask_covering(beyond, ask)
+        None where that one was not made soon after `last`.
+        """
+        return self._upkeep.ask_covering(
+            beyond, lambda tables: selections.memos_next(tables, code, last, call)
+        )
 
     def codes(self, digest: bytes, beyond: Offsets) -> list[Location]:
         """Where records of this code version stand."""

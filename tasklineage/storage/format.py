@@ -179,6 +179,7 @@ def _create(root: Path, *, is_shared: bool) -> None:
     try:
         _make_folder(root, _SHARED_MODE if is_shared else _FOLDER_MODE)
         put(root / FILE, content())
+        flush_paths(root)  # its name before any other: without it the rest would be no store
         if not os.path.exists(root / ".gitignore"):
             put(root / ".gitignore", b"*\n")
     except OSError as error:

@@ -17,9 +17,12 @@ from tasklineage.storage.tables import Offsets
 MANY = 20_000
 """Memos of a code version that are loaded at once; where there are more, each key is asked for."""
 MOST = 400_000
-"""So many are loaded at once all the same, when `PATIENCE` keys were asked for."""
-PATIENCE = 1_000
-"""Keys that cost about as much to ask for, one by one, as all memos do."""
+"""More are never loaded, for the memory that they take."""
+SOON = 100_000
+"""Microseconds between two calls of which the second may have been made next after the first."""
+WORTH = 10
+"""Memos that are loaded in the time in which one key is asked for: when so many times the keys that
+were asked for by themselves are more than there are memos, all are loaded."""
 
 _OTHERS = 8
 """Older memos of one key that are remembered."""
@@ -44,6 +47,8 @@ class Memos:
         self._forgotten: dict[bytes, float] = {}
         self._large: dict[bytes, int] = {}
         """Code versions whose memos are not all loaded: how many keys were asked for."""
+        self._last: dict[bytes, bytes] = {}
+        """Of these, the last call whose memo was looked up."""
         self._others: dict[bytes, list[Memo]] = {}
         self._damaged: set[Memo] = set()
         forks.register(self)
@@ -59,6 +64,7 @@ class Memos:
             self.loaded.clear()
             self._forgotten.clear()
             self._large.clear()
+            self._last.clear()
             self._others.clear()
 
     def add(self, key: bytes, ended: float, location: Location) -> None:
@@ -93,15 +99,33 @@ class Memos:
         if known is not None and known[0] < at:
             self.newest.pop(key, None)
 
-    def prepare(self, code: bytes, keys: Sequence[bytes]) -> None:
+    def prepare(self, code: bytes, keys: Sequence[bytes]) -> bool:
         """What `newest` says of these keys, whose code version that is, is all there is.
 
-        Of a code version with very many memos, a key that has one already is not looked for.
+        Of a code version with very many memos, a key that has one already is not looked for: True
+        where some were, and the others of the code version still are not here.
         """
-        if code not in self.loaded:
-            missing = [key for key in keys if key not in self.newest]
-            if missing or code not in self._large:
-                self._load(code, missing)
+        if code in self.loaded:
+            return False
+        missing = [key for key in keys if key not in self.newest]
+        if missing or code not in self._large:
+            self._load(code, missing)
+        return bool(missing) and code not in self.loaded
+
+    def follow(self, code: bytes, call: bytes) -> None:
+        """That call has answered a key that was asked for by itself.
+
+        Where the one before it was made just before, those that were made next are looked up now,
+        together: programs mostly run again as they did.
+        """
+        last, self._last[code] = self._last.get(code, call), call
+        if not 0 < _microseconds(call) - _microseconds(last) < SOON:
+            return
+        found = self._catalog.memos_next(code, last, call, self._beyond)
+        if found is not None:
+            with self.mutex:
+                self.add_all([row for row in found[1] if row.key not in self.newest])
+            self._last[code] = found[0]
 
     def replace(self, key: bytes, damaged: Memo) -> None:
         """The newest of the key's other memos answers instead of this one, whose record is bad."""
@@ -136,12 +160,17 @@ class Memos:
 
     def _rows(self, code: bytes, keys: Sequence[bytes]) -> list[MemoRow]:
         asked = self._large.get(code)
-        if asked is None or asked <= PATIENCE < asked + len(keys):
-            most = MANY if asked is None else MOST
-            rows = self._catalog.memos(code, most + 1, self._beyond)
-            if len(rows) <= most:
+        now = (asked or 0) + len(keys)
+        if asked is None or asked.bit_length() < now.bit_length():  # each time that it has doubled
+            most = MANY if asked is None else min(now * WORTH, MOST)
+            rows = self._catalog.memos(code, most, self._beyond)
+            if rows is not None:
                 self._large.pop(code, None)
                 return rows
-        self._large[code] = (asked or 0) + len(keys)
-        found = self._catalog.memos_of(code, keys, self._beyond)
-        return [row for some in found.values() for row in some]
+        self._large[code] = now
+        return self._catalog.memos_of(code, keys, self._beyond)
+
+
+def _microseconds(call: bytes) -> int:
+    """When a call was made, as its id says."""
+    return int.from_bytes(call[:7], "big")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from tasklineage.storage.frames import Location
@@ -15,6 +15,11 @@ _CANDIDATES = 20
 _WHOLE_ID = 32
 _AT_ONCE = 500
 """Values that stand in one query."""
+_NEAR, _AHEAD = 16, 256
+"""Calls between two that are near; those that are looked up with the second."""
+_MEMOS_OF = "SELECT key, ended, segment, offset, length FROM memos WHERE code = ? AND key"
+_ONE_MEMO = f"{_MEMOS_OF} = ?"
+_FORGOTTEN = " AND ended >= ifnull((SELECT at FROM forgotten f WHERE f.key = memos.key), 0)"
 _new = tuple.__new__
 
 
@@ -202,31 +207,55 @@ def users(tables: Tables, digest: bytes, roles: tuple[int, ...], limit: int | No
     return sorted(found, reverse=True)[:limit]
 
 
-def memos(tables: Tables, code: bytes, limit: int) -> list[MemoRow]:
-    """Memos of the code version that were not forgotten; of one key the newest comes last."""
+def memos(tables: Tables, code: bytes, most: int) -> list[MemoRow] | None:
+    """Memos of the code version that were not forgotten; of one key the newest comes last.
+
+    None if there are more than so many, forgotten ones among them.
+    """
+    count = "SELECT count(*) FROM (SELECT 1 FROM memos WHERE code = ? LIMIT ?)"
+    if tables.one(count, (code, most + 1))[0] > most:
+        return None
+    tables.segments()
     condition = "code = ?" + _not_forgotten(tables)
-    query = f"SELECT key, ended, segment, offset, length FROM memos WHERE {condition} LIMIT ?"
-    return _memo_rows(tables, tables.all(query, (code, limit)))
-
-
-def memos_of(tables: Tables, code: bytes, key: bytes) -> list[MemoRow]:
-    """Memos of the key that were not forgotten, the newest last."""
-    condition = "code = ? AND key = ?" + _not_forgotten(tables)
     query = f"SELECT key, ended, segment, offset, length FROM memos WHERE {condition}"
-    return _memo_rows(tables, tables.all(query, (code, key)))
+    return _memo_rows(tables, tables.all(query, (code,)))
+
+
+def memos_of(tables: Tables, code: bytes, keys: Sequence[bytes]) -> list[MemoRow]:
+    """Memos of these keys that were not forgotten, of each one the newest last."""
+    found: list[MemoRow] = []
+    for start in range(0, len(keys), _AT_ONCE):
+        some = keys[start : start + _AT_ONCE]
+        query = _ONE_MEMO if len(some) == 1 else f"{_MEMOS_OF} IN ({','.join('?' * len(some))})"
+        found += _memo_rows(tables, tables.all(query + _FORGOTTEN, (code, *some)))
+    return found
+
+
+def memos_next(
+    tables: Tables, code: bytes, last: bytes, call: bytes
+) -> tuple[bytes, list[MemoRow]] | None:
+    """The memos of the calls made after `call`, and the last of these that was looked at.
+
+    None where many calls were made between `last` and it.
+    """
+    between = "SELECT count(*) FROM (SELECT 1 FROM calls WHERE id > ? AND id < ? LIMIT ?)"
+    if tables.one(between, (last, call, _NEAR))[0] == _NEAR:
+        return None
+    query = "SELECT id, key FROM calls WHERE id > ? ORDER BY id LIMIT ?"
+    after = tables.all(query, (call, _AHEAD))
+    keys = list(dict.fromkeys(key for _, key in after))
+    return (after[-1][0] if after else call), memos_of(tables, code, keys)
 
 
 def _not_forgotten(tables: Tables) -> str:
     """The condition that leaves out what was forgotten; none where nothing ever was."""
-    if tables.one("SELECT 1 FROM forgotten LIMIT 1") is None:
-        return ""
-    return " AND ended >= ifnull((SELECT at FROM forgotten f WHERE f.key = memos.key), 0)"
+    return "" if tables.one("SELECT 1 FROM forgotten LIMIT 1") is None else _FORGOTTEN
 
 
 def _memo_rows(tables: Tables, rows: list[Any]) -> list[MemoRow]:
-    segments = tables.segments()
+    place = tables.location
     return [
-        _new(MemoRow, (key, ended, _new(Location, (*segments[segment], offset, length))))
+        _new(MemoRow, (key, ended, place(segment, offset, length)))
         for key, ended, segment, offset, length in rows
     ]
 

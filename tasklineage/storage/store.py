@@ -238,7 +238,8 @@ class Store:
             self.heed_purges()
         if code not in self._loaded:
             self._tail.open()
-            self._tail.memos.prepare(code, (key,))
+            if self._tail.memos.prepare(code, (key,)):
+                return self._found_by_itself(code, key)
         memo = self._newest.get(key)
         if memo is None:
             return None
@@ -478,7 +479,10 @@ class Store:
     def code(self, digest: bytes) -> Code | None:
         """The record of this code version; None where there is none, or none that is undamaged."""
         self._tail.open()
-        return self._tail.codes.find(digest, self._tail.beyond)
+        found = self._tail.codes.find(digest, self._tail.beyond)
+        if found is None and self.catch_up():
+            found = self._tail.codes.find(digest, self._tail.beyond)
+        return found
 
     def kin(self) -> Kin:
         """Which code versions have something in common, and which were accepted for which."""
@@ -611,6 +615,13 @@ class Store:
             watch = Watch(self.path, self._began, self.objects, self.catalog.call_end)
             self._watch = watch
         watch.check(records, counter)
+
+    def _found_by_itself(self, code: bytes, key: bytes) -> CallEnd | None:
+        """The memo of a key of a code version with very many, which has just been looked up."""
+        record = self.find_memo(code, key) if key in self._newest else None
+        if record is not None:
+            self._tail.memos.follow(code, record.id)
+        return record
 
     def _older_memo(self, code: bytes, key: bytes, damaged: Memo) -> CallEnd | None:
         """What answers instead of a memo whose record is damaged, or is not there any more."""

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 VERSION = 7
 """Goes up with any change of the schema, or of what the rows mean; other versions are made anew."""
-CHUNK = 20_000
+CHUNK = 4_000
 """Frames whose rows are in memory at once."""
 
 Offsets = dict[tuple[str, int], int]

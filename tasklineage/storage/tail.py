@@ -30,6 +30,7 @@ from tasklineage.storage.records import (
     Ref,
     Versions,
 )
+from tasklineage.storage.segment import LIMIT
 from tasklineage.storage.tables import Offsets
 
 LONGEST = 200_000
@@ -190,6 +191,7 @@ class Tail:
         offsets = dict(self._cursor.offsets) if self._cursor is not None else {}
         last = self.last
         if last is not None:
+            offsets |= {(last.writer, seq): LIMIT for seq in range(1, last.seq)}  # they are full
             offsets[last.writer, last.seq] = last.offset + last.length
         return sum(end - self.beyond.get(segment, 0) for segment, end in offsets.items())
 

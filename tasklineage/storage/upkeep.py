@@ -308,6 +308,7 @@ class _Index:
         self.generation = generation
         self.finished = set(tables.finished())
         """Writers that will write no more, and are wholly known."""
+        self._covered: Offsets | None = None
         self._cursor = journal.cursor(tables.offsets(), self.finished)
 
     @property
@@ -320,9 +321,13 @@ class _Index:
         return not any(batch.frames for batch in self._cursor.batches())
 
     def covers(self, offsets: Offsets) -> bool:
-        """Whether all that stands before these offsets is in the tables."""
-        known = self.offsets
-        return all(known.get(segment, 0) >= offset for segment, offset in offsets.items())
+        """Whether all that stands before these offsets is in the tables: once so, always so."""
+        if offsets is not self._covered:
+            known = self.offsets
+            if any(known.get(segment, 0) < offset for segment, offset in offsets.items()):
+                return False
+            self._covered = offsets
+        return True
 
     def ingest(self) -> None:
         """Whatever the journal has is in the tables, once the open transaction is committed."""

@@ -757,14 +757,15 @@ def test_memos_are_those_of_the_code_that_were_not_forgotten(
     code = digest_of("pkg.train")
     rows = [(old.key, old.ended, places[1]), (new.key, new.ended, places[2])]
     assert catalog.memos(code, 10, beyond) == rows
-    assert catalog.memos(code, 1, beyond) == rows[:1]
-    assert catalog.memos_of(code, [new.key, gone.key], beyond) == {new.key: rows}
+    assert catalog.memos(code, 1, beyond) is None
+    assert catalog.memos_of(code, [new.key, gone.key], beyond) == rows
     again = history.call(run, key=2)[1]
     place = journal.append([again])[0]
     catalog.sync()
-    assert catalog.memos_of(code, [gone.key], beyond) == {
-        gone.key: [(again.key, again.ended, place)]
-    }
+    assert catalog.memos_of(code, [gone.key], beyond) == [(again.key, again.ended, place)]
+    assert catalog.memos_next(code, old.id, new.id, beyond) == (
+        again.id, [(again.key, again.ended, place)]
+    )  # fmt: skip
 
 
 def test_look_ups_do_not_read_on_but_have_what_was_promised(

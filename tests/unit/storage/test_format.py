@@ -143,3 +143,24 @@ def test_no_unfinished_file_is_left_behind(tmp_path: Path, monkeypatch: pytest.M
         open_folder(tmp_path)
     assert raised.value.errno == errno.ENOSPC
     assert not list(tmp_path.iterdir())
+
+
+def test_the_name_of_a_new_format_file_outlives_a_power_cut(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the store promises for its records: without it they would be those of no store."""
+    done: list[tuple[str, str]] = []
+    replace, flush_paths = os.replace, layout.flush_paths
+
+    def replaced(source: Path, target: Path) -> None:
+        done.append(("named", Path(target).name))
+        replace(source, target)
+
+    def flushed(*paths: Path) -> None:
+        done.extend(("flushed", Path(path).name) for path in paths)
+        flush_paths(*paths)
+
+    monkeypatch.setattr(os, "replace", replaced)
+    monkeypatch.setattr(layout, "flush_paths", flushed)
+    open_folder(tmp_path / "new")
+    assert done == [("named", "format"), ("flushed", "new"), ("named", ".gitignore")]

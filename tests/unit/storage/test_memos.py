@@ -28,16 +28,21 @@ class FakeCatalog:
         self.rows = rows or {}
         self.asked: list[object] = []
 
-    def memos(self, code: bytes, limit: int, beyond: object) -> list[MemoRow]:
+    def memos(self, code: bytes, most: int, beyond: object) -> list[MemoRow] | None:
         self.asked.append("all")
-        return self.rows.get(code, [])[:limit]
+        rows = self.rows.get(code, [])
+        return None if len(rows) > most else rows
 
-    def memos_of(
-        self, code: bytes, keys: Sequence[bytes], beyond: object
-    ) -> dict[bytes, list[MemoRow]]:
+    def memos_of(self, code: bytes, keys: Sequence[bytes], beyond: object) -> list[MemoRow]:
         self.asked.append(list(keys))
-        found = {key: [row for row in self.rows.get(code, []) if row.key == key] for key in keys}
-        return {key: rows for key, rows in found.items() if rows}
+        return [row for row in self.rows.get(code, []) if row.key in keys]
+
+    def memos_next(
+        self, code: bytes, last: bytes, call: bytes, beyond: object
+    ) -> tuple[bytes, list[MemoRow]] | None:
+        self.asked.append((last, call))
+        rows = self.rows.get(code, [])
+        return call, rows[-2:]
 
 
 def find(memos: Memos, code: bytes, key: bytes) -> Memo | None:
@@ -128,6 +133,7 @@ def test_without_a_catalog_nobody_asks_it() -> None:
 def test_of_a_code_version_with_many_memos_each_key_is_asked_for(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(module, "WORTH", 0)
     monkeypatch.setattr(module, "MANY", 3)
     rows = [MemoRow(b"%d" % n, float(n), at(n)) for n in range(5)]
     made = memos_over(rows)
@@ -137,7 +143,28 @@ def test_of_a_code_version_with_many_memos_each_key_is_asked_for(
     assert CODE not in made.loaded
     made.prepare(CODE, [b"1", b"4", b"2", b"absent"])
     assert set(made.newest) == {b"1", b"2", b"4"}
-    assert made._catalog.asked == ["all", [b"4"], [b"absent"], [b"1", b"2", b"absent"]]
+    asked = [one for one in made._catalog.asked if one != "all"]
+    assert asked == [[b"4"], [b"absent"], [b"1", b"2", b"absent"]]
+
+
+def test_what_was_made_next_is_looked_up_with_what_was_made_before(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "WORTH", 1)
+    monkeypatch.setattr(module, "MANY", 3)
+    made = memos_over([MemoRow(b"%d" % n, float(n), at(n)) for n in range(5)])
+    calls = [(n * 1000).to_bytes(7, "big") + bytes(9) for n in (1, 2, 5000)]
+    assert made.prepare(CODE, [b"0"])
+    assert not made.prepare(CODE, [b"0"])
+    made.follow(CODE, calls[0])
+    assert set(made.newest) == {b"0"}
+    assert made.prepare(CODE, [b"1"])
+    made.forget(b"4", 10.0)
+    made.follow(CODE, calls[1])
+    assert set(made.newest) == {b"0", b"1", b"3"}
+    made.follow(CODE, calls[2])
+    made.follow(CODE, calls[0])
+    assert [one for one in made._catalog.asked if type(one) is tuple] == [(calls[0], calls[1])]
 
 
 @pytest.mark.parametrize(("most", "is_loaded"), [(5, True), (4, False)])
@@ -146,15 +173,15 @@ def test_of_many_memos_all_are_loaded_once_many_keys_were_asked_for(
 ) -> None:
     monkeypatch.setattr(module, "MANY", 3)
     monkeypatch.setattr(module, "MOST", most)
-    monkeypatch.setattr(module, "PATIENCE", 2)
+    monkeypatch.setattr(module, "WORTH", 2)
     made = memos_over([MemoRow(b"%d" % n, float(n), at(n)) for n in range(5)])
     for number in (4, 2, 0, 1, 3):
         assert find(made, CODE, b"%d" % number) == (float(number), at(number))
     assert find(made, CODE, b"absent") is None
     assert (CODE in made.loaded) == is_loaded
     one_by_one = [[b"0"], [b"1"], [b"3"], [b"absent"]]
-    expected = ["all", [b"4"], [b"2"], "all", *(one_by_one if not is_loaded else [])]
-    assert made._catalog.asked == expected
+    asked = [one for one in made._catalog.asked if one != "all"]
+    assert asked == [[b"4"], [b"2"], [b"0"], *(one_by_one[1:] if not is_loaded else [])]
 
 
 def test_an_older_memo_replaces_one_whose_record_is_damaged() -> None:

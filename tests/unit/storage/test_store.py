@@ -25,7 +25,7 @@ from tasklineage.storage import store as module
 from tasklineage.storage.catalog import FILE
 from tasklineage.storage.frames import Location
 from tasklineage.storage.records import CallBegin, CallEnd, Code, Forget, Ref, RunBegin
-from tasklineage.storage.store import Store, as_store, open_store
+from tasklineage.storage.store import SAVED_FROM, Store, as_store, open_store
 from tests.unit.storage.history import History, digest_of, inline
 
 CODE = digest_of("pkg.train")
@@ -797,3 +797,27 @@ def test_forgetting_is_recorded(store: Store, run: RunBegin, history: History) -
     kinds = [frame.kind for frame in store.journal.scan({})]
     assert kinds[-1] == 9
     assert Forget._fields == ("key", "at")
+
+
+def test_a_code_version_that_another_process_has_recorded_is_known(
+    root: Path, store: Store
+) -> None:
+    store.find_memo(CODE, b"k" * 16)
+    other = other_process(root)
+    code = Code(digest_of("later"), "task", (("function", "task", b"d" * 16, "source"),))
+    other.append(code)
+    assert store.code(code.digest) == code
+
+
+def test_all_segments_of_a_process_count_as_journal_that_the_catalog_lacks(
+    root: Path, store: Store, run: RunBegin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the last one has just begun: then the catalog is saved at the end."""
+    monkeypatch.setattr("tasklineage.storage.segment.LIMIT", SAVED_FROM)
+    monkeypatch.setattr("tasklineage.storage.tail.LIMIT", SAVED_FROM)
+    store.append(run)
+    while store.journal._segment is None or store.journal._segment.seq < 2:
+        store.append(Code(os.urandom(16), "task", (("function", "f", b"", "x" * 100_000),)))
+    assert store._tail.length() > SAVED_FROM
+    store.close()
+    assert (root / FILE).exists()
