@@ -10,16 +10,15 @@ into other folders of `sys.path` are known by the RECORD in their `.dist-info`.
 from __future__ import annotations
 
 import contextlib
-import importlib.machinery
 import os
 import sys
 from pathlib import Path
 from types import FunctionType, ModuleType
 from typing import Any, ClassVar
 
-from xxhash import xxh3_128_digest
-
 from tasklineage.key.contents import carried_parts, wrapped_parts, wrapper_parts
+from tasklineage.key.extensions import file_digest, is_compiled_function
+from tasklineage.key.patches import Patch, patches_below, patches_of, registered_with
 from tasklineage.key.tasklike import TaskLike
 
 _FOREIGN_PARTS = frozenset({"site-packages", "dist-packages", "lib-dynload"})
@@ -28,7 +27,6 @@ _HEAP_TYPE = 1 << 9
 _MAIN = frozenset({"__main__", "__mp_main__"})
 _MAKERS = frozenset({"builtins", "types", "abc"})
 """Modules that classes made at run time say they are of: by `exec`, `make_dataclass`, `ABCMeta`."""
-_EXTENSIONS = tuple(importlib.machinery.EXTENSION_SUFFIXES)
 
 
 class _Known:
@@ -36,7 +34,6 @@ class _Known:
 
     files: ClassVar[dict[str, bool]] = {}
     installed: ClassVar[dict[str, frozenset[str]]] = {}
-    extensions: ClassVar[dict[tuple[str, int, int], bytes]] = {}
 
 
 def is_project_file(path: str) -> bool:
@@ -84,6 +81,26 @@ def is_project_class(cls: type) -> bool:
     return module is None or _is_project_module_or_main(module)
 
 
+def patches(cls: type) -> list[Patch]:
+    """What of the project was put into a class that is not: functions, properties and such."""
+    return patches_of(cls, _is_surely_ours)
+
+
+def patches_used(value: Any) -> list[tuple[str, Any]]:
+    """What of the project a function of a library uses in the place of the library's own."""
+    return patches_below(value, _is_surely_ours) if type(value) is FunctionType else []
+
+
+def _is_surely_ours(thing: Any) -> bool:
+    """Whether a function or class is surely of the project: libraries make some without a file."""
+    if isinstance(thing, type):
+        return is_project_class(thing)
+    if thing.__code__.co_filename.startswith("<"):
+        module = sys.modules.get(thing.__globals__.get("__name__", ""))
+        return module is not None and is_project_function(thing)
+    return is_project_function(thing)
+
+
 class Boundary:
     """The line between the project and everything else.
 
@@ -114,8 +131,11 @@ class Boundary:
         if kind is FunctionType:
             return self.has_function(value) or self.carries(value, depth)
         if issubclass(kind, type):
-            return self.has_class(value) or bool(self.patches(value))
+            is_ours = self.has_class(value) or extension_digest(value) is not None
+            return is_ours or bool(patches(value) or self.registered(value))
         if issubclass(kind, TaskLike):
+            return True
+        if is_compiled_function(value) and extension_digest(value) is not None:
             return True
         parts = carried_parts(value) or wrapped_parts(value) or ()
         return depth > 0 and any(self.has_code(part, depth - 1) for _, part in parts)
@@ -126,24 +146,9 @@ class Boundary:
             return False
         return any(self.has_code(part, depth - 1) for _, part in wrapper_parts(function))
 
-    def patches(self, cls: type) -> list[tuple[str, Any]]:
-        """What of the project was put into a class that is not: functions, properties and such."""
-        if not cls.__flags__ & _HEAP_TYPE:
-            return []
-        return [item for item in sorted(vars(cls).items()) if self._is_patch(item[1])]
-
-    def _is_patch(self, value: Any) -> bool:
-        if type(value) is FunctionType:
-            return self._was_written_here(value)
-        parts = carried_parts(value) or ()
-        return any(type(p) is FunctionType and self._was_written_here(p) for _, p in parts)
-
-    def _was_written_here(self, function: FunctionType) -> bool:
-        """Whether a function is surely of the project: libraries make functions without a file."""
-        if not function.__code__.co_filename.startswith("<"):
-            return self.has_function(function)
-        module = sys.modules.get(function.__globals__.get("__name__", ""))
-        return module is not None and self.has_function(function)
+    def registered(self, cls: type) -> list[type]:
+        """Classes of the project that were registered with an abstract base which is not."""
+        return registered_with(cls, self.has_class)
 
     def _is_home(self, name: Any) -> bool:
         if not self._home or not isinstance(name, str):
@@ -152,21 +157,8 @@ class Boundary:
 
 
 def extension_digest(thing: Any) -> bytes | None:
-    """The digest of the extension module of the project that a thing is or comes from, if any.
-
-    Compiled code cannot be looked into, so all of it counts.
-    """
-    name = getattr(thing, "__module__", None)
-    found = sys.modules.get(name) if isinstance(name, str) else None
-    module = thing if isinstance(thing, ModuleType) else found
-    file = getattr(module, "__dict__", {}).get("__file__")
-    if not isinstance(file, str) or not file.endswith(_EXTENSIONS) or not is_project_file(file):
-        return None
-    stat = os.stat(file)
-    stamp = (file, stat.st_mtime_ns, stat.st_size)
-    if stamp not in _Known.extensions:
-        _Known.extensions[stamp] = xxh3_128_digest(Path(file).read_bytes())
-    return _Known.extensions[stamp]
+    """The digest of the extension module of the project that a thing is or comes from, if any."""
+    return file_digest(thing, is_project_file)
 
 
 def origin_of(name: str) -> str:

@@ -13,6 +13,7 @@ import os
 import sys
 from collections import Counter, deque
 from collections.abc import Container, Iterable, Iterator
+from contextvars import ContextVar
 from itertools import chain
 from operator import attrgetter
 from types import (
@@ -28,21 +29,30 @@ from xxhash import xxh3_128_digest
 
 from tasklineage.errors import UnhashableArgument
 from tasklineage.key import names
-from tasklineage.key.boundary import Boundary, extension_digest, is_project_class
+from tasklineage.key.boundary import (
+    Boundary,
+    extension_digest,
+    is_project_class,
+    patches,
+    patches_used,
+)
 from tasklineage.key.contents import (
     by_name,
     carried_parts,
     class_parts,
+    item_parts,
     module_parts,
-    opaque_parts,
+    opaque_spaces,
     public_place,
     registry_of,
+    source_of,
     wrapped_parts,
     wrapper_parts,
 )
 from tasklineage.key.digest import Unresolved, digest, is_immutable
 from tasklineage.key.digest_constants import frozen_instances
 from tasklineage.key.digest_tokens import SIMPLE
+from tasklineage.key.extensions import is_compiled_function
 from tasklineage.key.guards import MISSING, Recorder
 from tasklineage.key.names import Found, Scope, scope_of
 from tasklineage.key.nodes import Edge, Leaf, Node, leaf
@@ -57,6 +67,7 @@ from tasklineage.key.references import (
 from tasklineage.key.silence import NOTHING, Listener, Silence, Without, kind_text
 from tasklineage.key.sinks import is_sink, sink_text, without_call
 from tasklineage.key.tasklike import TaskLike
+from tasklineage.key.virtual import Registered, is_abstract_base
 
 Expansion = Iterator[Edge]
 
@@ -107,6 +118,7 @@ class Walk:
         self.untracked: dict[str, None] = {}
         self.children: list[TaskLike] = []
         self.caches: list[Any] = []
+        self.variables: list[ContextVar[Any]] = []
         self.nested: set[str] = set()
         self.computed: set[str] = set()
         self.reads = set(minded)
@@ -183,7 +195,11 @@ class Walk:
         if issubclass(kind, ModuleType):
             return self._module(value)
         if kind is BuiltinFunctionType:
-            return self._builtin(value)
+            return self._builtin(value, name)
+        if is_compiled_function(value):
+            extension = extension_digest(value)
+            if extension is not None:
+                return Leaf("extension", _qualified(value), extension, name)
         return self._carrier(value, name)
 
     def _carrier(self, value: Any, name: str) -> int | Leaf | None:
@@ -239,12 +255,13 @@ class Walk:
             edges = self._function_edges(function, code)
             return self._add_code("function", name, facts_of(code).digest, function, edges)
         place = f"{function.__globals__.get('__name__')}.{code.co_qualname}"
-        if not self._boundary.carries(function):
+        below = patches_used(function)
+        if not below and not self._boundary.carries(function):
             return leaf("external", name, place)
         registry = registry_of(function)
         if registry:
             self.recorder.bind_all(registry, dict(registry), function)
-        edges = self._parts(wrapper_parts(function), name, watched=())
+        edges = self._parts([*wrapper_parts(function), *below], name, watched=())
         return self._add_code("wrapper", name, _own("wrapper", place), function, edges)
 
     def _function_edges(
@@ -310,13 +327,17 @@ class Walk:
         for kind in special:
             for name in _ATTRIBUTES.get(kind, ()):
                 yield Edge(name, self._attribute(thing, name, _qualified(thing)))
+            if kind == "source":
+                yield Edge(
+                    "source", leaf("value", f"source of {_qualified(thing)}", source_of(thing))
+                )
 
     def _attribute(self, thing: Any, name: str, path: str) -> int | Leaf:
         value = getattr(thing, name, None)
         value = tuple(value.items()) if isinstance(value, dict) else value
         return self.target(value, f"{path}.{name}")
 
-    def _builtin(self, function: BuiltinFunctionType) -> int | Leaf:
+    def _builtin(self, function: BuiltinFunctionType, path: str) -> int | Leaf:
         owner, name = function.__self__, _qualified(function)
         extension = extension_digest(function)
         if extension is not None:
@@ -327,7 +348,7 @@ class Walk:
         if place is not None:
             return leaf("external", name, place)
         own = _own("builtin method", name)
-        return self._add_code("carrier", name, own, function, self._parts([("self", owner)], name))
+        return self._add_code("carrier", path, own, function, self._parts([("self", owner)], path))
 
     # Names.
 
@@ -368,9 +389,13 @@ class Walk:
             return self._bound(found)
         if found.kind == "external" and _is_setting(found):
             return self.target(found.value, found.path)
-        if found.value is MISSING or not self._boundary.has_code(found.value):
+        if found.value is MISSING or not self._has_code(found.value):
             return leaf(found.kind, found.path, found.text or label)
         return self.target(found.value, found.path)
+
+    def _has_code(self, value: Any) -> bool:
+        """Whether something that a library has under a name is, carries or uses the project's."""
+        return self._boundary.has_code(value) or bool(patches_used(value))
 
     def _bound(self, found: Found) -> int | Leaf:
         """The node or leaf for what a name is bound to."""
@@ -403,12 +428,14 @@ class Walk:
         own = _own("class", cls.__name__)
         if self._boundary.has_class(cls):
             return self._add_code("class", name, own, cls, self._class_edges(cls, name))
-        patches = self._boundary.patches(cls)
-        if not patches:
+        found, registered = patches(cls), self._boundary.registered(cls)
+        if not found and not registered:
             return leaf("external", name, name)
-        for attribute, function in patches:
-            self.recorder.bind(vars(cls), attribute, function, cls)
-        return self._add_code("patched", name, own, cls, self._parts(patches, name))
+        for patch in found:
+            self.recorder.bind(vars(patch.owner), patch.name, patch.value, patch.owner)
+        parts = [part for patch in found for part in patch.parts()]
+        edges = chain(self._parts(parts, name), self._registered(registered, name))
+        return self._add_code("patched", name, own, cls, edges)
 
     def _class_edges(self, cls: type, name: str) -> Expansion:
         namespace = dict(vars(cls))
@@ -429,11 +456,20 @@ class Walk:
             yield Edge(label, target)
             if not is_method:
                 self.listener.hand_on(part)
+        if is_abstract_base(cls):
+            registered = Registered(cls)
+            self.recorder.measure(registered)
+            yield from self._registered(registered.classes(), name)
         yield from self._place(cls, sorted(self._minded - {"annotations"}))
         if "subclasses" in self._minded:
             below: list[type] = type.__subclasses__(cls)
             ours = enumerate(filter(self._boundary.has_class, below))
             yield from self._parts([(f"subclass {n}", sub) for n, sub in ours], name)
+
+    def _registered(self, classes: Iterable[type], name: str) -> Expansion:
+        """What was registered with an abstract base, by name: what it is shows where it is used."""
+        for n, cls in enumerate(classes):
+            yield Edge(f"registered {n}", leaf("value", f"{name}.register", _qualified(cls)))
 
     def _module(self, module: ModuleType) -> int | Leaf:
         extension = extension_digest(module)
@@ -442,6 +478,8 @@ class Walk:
         if not self._boundary.has_module(module):
             return leaf("external", module.__name__, module.__name__)
         edges = self._module_edges(vars(module), module.__name__)
+        if "source" in self._minded:
+            edges = chain(edges, self._place(module, ("source",)))
         own = _own("module", "")
         return self._add_code("module", module.__name__, own, module, edges)
 
@@ -483,6 +521,8 @@ class Walk:
     ) -> int | Leaf:
         if _qualified(type(value)) in _HARMLESS:
             return leaf("opaque", name, _qualified(type(value)))
+        if type(value) is ContextVar:
+            self.variables.append(value)
         met: dict[bytes, int] = {}
 
         subject = Without(value, silent, self._silence.updated) if silent else value
@@ -518,15 +558,25 @@ class Walk:
     def _opaque(self, value: Any, name: str, *, is_watched: bool) -> int | Leaf:
         """What has no digest as a whole counts by its type, and by those parts that have one."""
         kind = type(value)
-        found = opaque_parts(value, is_ours=self._boundary.has_class(kind))
-        if found is None:
-            if is_watched:
-                self.untracked[f"{name}: {_qualified(kind)}"] = None
-            return leaf("opaque", name, _qualified(kind))
-        space, items, parts = found
-        self.recorder.bind_all(space, items)
-        node = Node("opaque", name, _own("opaque", ""), value)
-        return self._add(node, self._parts([("type", kind), *parts], name))
+        if kind is CodeType:
+            return Leaf("value", name, facts_of(value).digest, value)
+        spaces = opaque_spaces(value, is_ours=self._boundary.has_class(kind))
+        if not spaces:
+            return self._without_parts(value, name, is_watched=is_watched)
+        parts: list[tuple[str, Any]] = [("type", kind)]
+        for space, items in spaces:
+            self.recorder.bind_all(space, items)
+            parts += item_parts(items)
+        return self._add(Node("opaque", name, _own("opaque", ""), value), self._parts(parts, name))
+
+    def _without_parts(self, value: Any, name: str, *, is_watched: bool) -> int | Leaf:
+        """What has neither a digest nor parts counts by its type, with the code of that."""
+        if is_watched:
+            self.untracked[f"{name}: {_qualified(type(value))}"] = None
+        if self._boundary.has_class(type(value)) or extension_digest(type(value)) is not None:
+            node = Node("opaque", name, _own("opaque", ""), value)
+            return self._add(node, self._parts([("type", type(value))], name))
+        return leaf("opaque", name, _qualified(type(value)))
 
 
 def _own(kind: str, text: str) -> bytes:

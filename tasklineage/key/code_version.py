@@ -19,6 +19,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Mapping
+from contextvars import ContextVar
 from types import FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -85,6 +86,11 @@ class CodeVersion:
         return self.closure.functions
 
     @property
+    def variables(self) -> tuple[ContextVar[Any], ...]:
+        """The context variables that the code reads."""
+        return self.closure.variables
+
+    @property
     def untracked(self) -> tuple[str, ...]:
         """References that could not be resolved, and values without a digest."""
         return self.closure.untracked
@@ -105,6 +111,7 @@ class Closure:
     __slots__ = (
         "_foreign", "_guards", "_nodes", "_root", "_tokens", "_versions", "caches", "children",
         "computed", "current", "data", "is_loose", "nested", "thing", "untracked",
+        "variables",
     )  # fmt: skip
 
     def __init__(self, thing: Any, *, is_call: bool) -> None:
@@ -120,6 +127,7 @@ class Closure:
         """Whether a call may depend on more than this closure and the files that it reads."""
         self.untracked = tuple(walk.untracked)
         self.data: tuple[Data, ...] = tuple(walk.data)
+        self.variables: tuple[ContextVar[Any], ...] = tuple(walk.variables)
         self._nodes = walk.nodes
         self._root = root
         self._tokens = walk.tokens

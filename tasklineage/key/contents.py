@@ -10,9 +10,18 @@ import gc
 import re
 import sys
 import typing
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from operator import itemgetter
-from types import CellType, FunctionType, GetSetDescriptorType, MemberDescriptorType, MethodType
+from types import (
+    CellType,
+    FunctionType,
+    GetSetDescriptorType,
+    MappingProxyType,
+    MemberDescriptorType,
+    MethodType,
+    ModuleType,
+)
 from typing import Any
 
 from tasklineage.key.digest import is_immutable
@@ -56,6 +65,8 @@ _OF_IPYTHON = frozenset(
         "_VSCODE_hashedFileName",
     }
 )  # fmt: skip
+_RECORDS = frozenset({"SimpleNamespace", "Namespace"})
+"""Classes of libraries that hold nothing but attributes: of `types`, and of `argparse`."""
 _HISTORY = re.compile(r"_i?\d+")
 
 
@@ -70,6 +81,9 @@ def class_parts(cls: type, namespace: dict[str, Any], *, annotations: bool) -> I
     for n, base in enumerate(cls.__bases__):
         yield f"base {n}", base
     skipped = _NEVER
+    reduction = _reduction(cls)
+    if reduction is not None:
+        yield "reduction", reduction
     if _is_enum(cls):
         yield from _members(namespace)
         skipped = skipped | _OF_ENUM | frozenset(namespace.get("_member_map_", ()))
@@ -143,6 +157,11 @@ def wrapped_parts(value: Any) -> list[Part] | None:
     return [("__wrapped__", wrapped), *plain]
 
 
+def held_parts(value: Any) -> list[Part]:
+    """What an object of a library has in its attributes, as what registers accessors keeps them."""
+    return by_name(_attributes_of(value)) if not isinstance(value, (type, ModuleType)) else []
+
+
 def wrapper_parts(function: FunctionType) -> list[Part]:
     """What a function carries in its cells and attributes; of a dispatching one, what it calls."""
     registry = registry_of(function)
@@ -179,25 +198,39 @@ def registry_parts(registry: Mapping[type, Any]) -> list[Part]:
     return [(f"for {n}", part) for n, pair in pairs for part in pair]
 
 
-def opaque_parts(value: Any, *, is_ours: bool) -> tuple[Any, dict[Any, Any], list[Part]] | None:
-    """The parts of a container, or of an instance of ours, that has no digest as a whole.
+def source_of(thing: Any) -> str:
+    """What `inspect` says that the text of a function, class or module is."""
+    import inspect
 
-    Given are what holds them, its items, and the parts with labels.
+    try:
+        return inspect.getsource(thing)
+    except (OSError, TypeError):
+        return ""
+
+
+def opaque_spaces(value: Any, *, is_ours: bool) -> list[tuple[Any, dict[Any, Any]]]:
+    """What holds the parts of a container or record that has no digest as a whole, and its items.
+
+    Of instances of ours the attributes are parts. Nothing is given for what has none.
     """
-    kind = type(value)
-    space: Any = value
-    if kind is dict:
-        items = dict(value)
-    elif kind is list or kind is tuple:
-        items = dict(enumerate(value))
-    elif is_ours and _attributes_of(value):
-        space, items = value.__dict__, dict(value.__dict__)
-    else:
-        return None
+    found: list[tuple[Any, dict[Any, Any]]] = []
+    if isinstance(value, dict):
+        found.append((value, dict(dict.items(value))))
+    elif isinstance(value, MappingProxyType):
+        found.append((value, dict(value)))
+    elif isinstance(value, (list, tuple, deque)):
+        found.append((value, dict(enumerate(value))))
+    if is_ours or type(value).__qualname__ in _RECORDS:
+        space = _attributes_of(value)
+        found += [(space, dict(space))] if space else []
+    return found
+
+
+def item_parts(items: Mapping[Any, Any]) -> list[Part]:
+    """The items of a container as parts; of those whose key is no label, the key is one too."""
     plain = [(str(key), part) for key, part in items.items() if type(key) in (str, int)]
     others = [item for item in items.items() if type(item[0]) not in (str, int)]
-    labelled = [(f"item {n}", part) for n, item in enumerate(others) for part in item]
-    return space, items, plain + labelled
+    return plain + [(f"item {n}", part) for n, item in enumerate(others) for part in item]
 
 
 def _attributes_of(value: Any) -> dict[str, Any]:
@@ -324,6 +357,12 @@ def _generated_by_namedtuple(namespace: dict[str, Any]) -> Iterator[str]:
     for name in namespace.get("_fields", ()):
         if type(namespace.get(name)).__name__ == "_tuplegetter":
             yield name
+
+
+def _reduction(cls: type) -> Any:
+    """How `copy` and `pickle` take instances apart, if somebody has told them."""
+    copyreg = sys.modules.get("copyreg")
+    return getattr(copyreg, "dispatch_table", {}).get(cls)
 
 
 def _is_enum(cls: type) -> bool:

@@ -191,6 +191,10 @@ class Recorder:
             id(space if owner is None else owner), (space, len(items) if count is None else count)
         )
 
+    def measure(self, thing: Sized) -> None:
+        """`thing` keeps its length."""
+        self.sizes.setdefault(id(thing), (thing, len(thing)))
+
     def lack(self, space: Namespace, name: str) -> None:
         """`name` is not in `space`."""
         self.absent.setdefault(id(space), (space, set()))[1].add(name)

@@ -58,7 +58,7 @@ def find(reference: Reference, scope: Scope, recorder: Recorder) -> Found:
     elif kind == "cell":
         start = _find_cell(name, scope, recorder)
     else:
-        start = _find_module(name, scope, recorder)
+        start = _find_module(name, scope, recorder, may_import=kind == "import")
     if start.kind == "unbound":
         return start
     if start.kind == "external" and start.value is MISSING:
@@ -94,11 +94,11 @@ def _find_cell(name: str, scope: Scope, recorder: Recorder) -> Found:
     return Found(value, path, get=get)
 
 
-def _find_module(name: str, scope: Scope, recorder: Recorder) -> Found:
+def _find_module(name: str, scope: Scope, recorder: Recorder, *, may_import: bool) -> Found:
     try:
-        full = _absolute(name, scope)
+        full = _absolute(name, scope) if may_import else name
         module: Any = sys.modules.get(full) or MISSING
-        if module is MISSING and origin_of(full) == "project":
+        if module is MISSING and may_import and origin_of(full) == "project":
             module = importlib.import_module(full)
     except (Exception, SystemExit):  # noqa: BLE001 - user code; the body will meet the same
         return Found(MISSING, f"{scope.title}: import {name}", kind="unbound")

@@ -23,6 +23,7 @@ _VARIABLE_LOADS = frozenset(
 )  # fmt: skip
 _STORES = frozenset({"STORE_FAST", "STORE_DEREF", "STORE_GLOBAL", "STORE_NAME"})
 _ATTRIBUTE_LOADS = frozenset({"LOAD_ATTR", "LOAD_METHOD"})
+_LOADS = _ATTRIBUTE_LOADS | _GLOBAL_LOADS
 _CALLS = frozenset({"CALL", "CALL_KW"})
 _MUTATORS = frozenset(
     {
@@ -44,6 +45,7 @@ _SPECIAL = {
     "signature": "annotations", "get_annotations": "annotations",
     "getfullargspec": "annotations",
     "__subclasses__": "subclasses",
+    **dict.fromkeys(("getsource", "getsourcelines", "getcomments", "findsource"), "source"),
     **dict.fromkeys(_READS_FRAMES, "frames"),
 }  # fmt: skip
 
@@ -52,7 +54,8 @@ class Reference(NamedTuple):
     """A name and the attributes taken of it, as far as the code spells them out."""
 
     kind: str
-    """`global`, `cell`, or `import` for a module imported in the body."""
+    """`global`, `cell`, `import` for a module imported in the body, or `loaded` for one that is
+    looked up in `sys.modules`."""
     name: str
     """The name; of a module as in the import statement, leading dots included."""
     chain: tuple[str, ...]
@@ -75,7 +78,7 @@ class Facts(NamedTuple):
     reads: frozenset[str]
     """What it reads of unknown functions and classes.
 
-    Some of `names docs annotations subclasses frames`.
+    Some of `names docs annotations subclasses source frames`.
     """
     unresolved: tuple[str, ...]
     """References whose target only shows when it runs."""
@@ -161,6 +164,10 @@ class _Scan:
                 module = dots + block.name(instruction)
                 self.imports[module] = None
                 self._bind_import(block, n, module, bool(names))
+            elif instruction.op in _LOADS and block.name(instruction) == "import_module":
+                module, end = _imported_by_name(block, n + 1)
+                if module and instructions[end].op in _STORES:
+                    self._bind(block, instructions[end], module, ())
 
     def _bind_import(self, block: Block, n: int, module: str, has_names: bool) -> None:
         """Note which variables the import statement at `n` binds, and to what."""
@@ -231,8 +238,7 @@ class _Scan:
         if path[0] in _READS_LOCALS and len(path) == 1:
             self.reads_locals = True
         if last in ("import_module", "__import__"):
-            is_after_null = block.instructions[end].op == "PUSH_NULL"  # from Python 3.13 on
-            self._note_import(last, block, end + is_after_null)
+            self._note_import(last, block, end)
         if last in _RUNS_CODE:
             self.computed.add("")
         is_special = last in _SPECIAL and last not in _OF_PLACE
@@ -244,26 +250,30 @@ class _Scan:
             self.unresolved["getattr with a computed name"] = None
 
     def _note_import(self, name: str, block: Block, at: int) -> None:
-        """What is imported by a function whose first argument is loaded at `at`."""
-        text = _constant(block, block.instructions[at])
-        used = consumer(block.instructions, at + 1, 1) if isinstance(text, str) else None
-        op = "" if used is None else block.instructions[used.place].op
-        if isinstance(text, str) and op in _CALLS:
-            module = _absolute(text, block, at + 1) if text.startswith(".") else text
-            if module:
-                self.imports[module] = None
-                self.references[Reference("import", module, ())] = None
-                return
-        is_prefix = op in ("BUILD_STRING", "BINARY_OP")
-        known = text if isinstance(text, str) and is_prefix and not text.startswith(".") else ""
-        self.computed.add(known)
+        """What is imported by a function that is called with what is loaded from `at` on."""
+        module, end = _imported_by_name(block, at)
+        if module:
+            self.imports[module] = None
+            is_plain = name == "import_module" or "." not in module  # else it gives the package
+            chain, end = _chain(block, end - 1) if is_plain else ((), end)
+            is_bound = name == "import_module" and block.instructions[end].op in _STORES
+            if chain or not is_bound:
+                self.references[Reference("import", module, chain)] = None
+            return
+        text, op = _first_argument(block, at)
+        is_prefix = op in ("BUILD_STRING", "BINARY_OP") and not text.startswith(".")
+        self.computed.add(text if is_prefix else "")
         self.unresolved[f"{name} of a computed name"] = None
 
     def _note_modules(self, block: Block, at: int) -> None:
-        """A look into `sys.modules`: at its own module, or at any."""
+        """A look into `sys.modules`: at its own module, at one that is named, or at any."""
+        key, is_item = block.instructions[at], block.instructions[at + 1].op == "BINARY_SUBSCR"
+        text = _constant(block, key)
+        if is_item and isinstance(text, str):
+            self._add(Reference("loaded", text, _chain(block, at + 1)[0]))
+            return
         self._add(Reference("global", "globals", ()))  # the own one counts in either case
-        key = block.instructions[at]
-        if block.name(key) != "__name__" or block.instructions[at + 1].op != "BINARY_SUBSCR":
+        if block.name(key) != "__name__" or not is_item:
             self.computed.add("")
             self.unresolved["a look into sys.modules"] = None
 
@@ -283,6 +293,29 @@ class _Scan:
         for name in root.code.co_freevars:
             if name not in seen and ("", name) not in self.imported:
                 self.references[Reference("cell", name, ())] = None
+
+
+def _imported_by_name(block: Block, at: int) -> tuple[str, int]:
+    """The module that a call imports whose first argument is loaded at `at`, and where it ends.
+
+    The module is empty where its name is computed.
+    """
+    at += block.instructions[at].op == "PUSH_NULL"  # from Python 3.13 on
+    text, op = _first_argument(block, at)
+    used = consumer(block.instructions, at + 1, 1) if op in _CALLS else None
+    if used is None:
+        return "", at
+    module = _absolute(text, block, at + 1) if text.startswith(".") else text
+    return module, used.place + 1
+
+
+def _first_argument(block: Block, at: int) -> tuple[str, str]:
+    """The text that is loaded at `at` and the operation that uses it; empty if it is no text."""
+    text = _constant(block, block.instructions[at])
+    if not isinstance(text, str):
+        return "", ""
+    used = consumer(block.instructions, at + 1, 1)
+    return text, "" if used is None else block.instructions[used.place].op
 
 
 def _absolute(text: str, block: Block, at: int) -> str:

@@ -14,14 +14,14 @@ from tasklineage.query.causes import Cause, source_diff
 from tasklineage.storage.records import Code
 
 NAMES = "names"
-_UNTOLD = frozenset({NAMES, "external", "unbound", "wrapper", "sink", "written", "root"})
+_UNTOLD = frozenset({NAMES, "external", "unbound", "wrapper", "patched", "sink", "written", "root"})
 """Kinds of parts that only a name that leads to them can change."""
 _DERIVED = re.compile(r"\.(?:field|member) \d+ (\w+)(?: (?:type|default|default_factory))?")
 _UNLABELLED = "\0"
 """What a value holds has no label of its own."""
 _IDENTIFIER = re.compile(r"\w+(\.\w+)*")
 
-_CODE = frozenset({"function", "class", "task", "external", "wrapper"})
+_CODE = frozenset({"function", "class", "task", "external", "wrapper", "patched"})
 
 Key = tuple[str, str]
 """Kind and name of a part."""
@@ -164,6 +164,8 @@ def _is_told_otherwise(binding: _Binding, before: Side, after: Side) -> bool:
     if _is_head(binding):
         return False
     if old is not None and new is not None:
+        if {old[0], new[0]} == {"patched", "external"}:
+            return old[1] == new[1]  # what was put into it is told
         return old[1] == new[1] and _is_told(old) and _is_told(new)
     if old is None:
         return new is not None and (new[0] not in _CODE or new not in before.parts)
@@ -246,6 +248,8 @@ def _target(key: Key | None, side: Side) -> str:
     """What a name leads to, for people: a value by its text, all else by its name."""
     if key is None or key[0] == "unbound":
         return ""
+    if key[0] == "patched":
+        return f"{key[1]} (with something of yours in it)"
     return _text(key, side) if key[0] == "value" else shown_name(key[1])
 
 
@@ -269,7 +273,7 @@ def _gone(key: Key, side: Side) -> Cause:
 def _kind(key: Key, side: Side) -> str:
     """What users call a part."""
     kind, name = key
-    if kind not in ("value", "opaque"):
+    if kind not in ("value", "opaque", "carrier"):
         return kind
     if name.endswith(")"):
         return "default"

@@ -17,20 +17,27 @@ import pytest
 from tests.edits import (
     calls,
     classes,
+    contents,
     counters,
+    families,
     functions,
     idioms,
     imports,
+    living,
     loaders,
     modules,
+    places,
+    reading,
     state,
     values,
+    wrapping,
 )
 from tests.edits.cases import COARSE, EXECUTES, HITS, Edit, Project
 from tests.edits.server import Answer, Server
 
 _MODULES = (
-    calls, classes, counters, functions, idioms, imports, loaders, modules, state, values
+    calls, classes, contents, counters, families, functions, idioms, imports, living, loaders,
+    modules, places, reading, state, values, wrapping,
 )  # fmt: skip
 PROJECTS = [project for module in _MODULES for project in module.PROJECTS]
 CASES = [case for project in PROJECTS for case in project.cases()]

@@ -644,3 +644,52 @@ def test_the_defaults_of_a_namedtuple_count() -> None:
 
     assert version(1) != version(2)
     assert version(1) == version(1)
+
+
+def test_a_class_that_is_registered_with_an_abstract_base_is_seen(project: Project) -> None:
+    main = project.load(
+        """
+        import abc
+        class Shape(abc.ABC): pass
+        class Square: pass
+        @task
+        def run(x): return isinstance(x, Shape)
+        """
+    )
+    assert_seen(main.run, lambda: main.Shape.register(main.Square))
+
+
+def test_a_look_into_the_loaded_modules_loads_none(project: Project) -> None:
+    main = project.load(
+        "import sys\n@task\ndef run(x): return sys.modules['case_looked_for'].go(x)",
+        case_looked_for="def go(x): return x",
+    )
+    before = code_version(main.run)
+    assert "case_looked_for" not in sys.modules
+    importlib.import_module("case_looked_for")
+    assert code_version(main.run).digest != before.digest
+
+
+def test_an_object_without_a_digest_counts_by_the_code_of_its_class(project: Project) -> None:
+    text = """
+        import io
+        class Log(io.StringIO):
+            __slots__ = ()
+            def __reduce_ex__(self, protocol): raise TypeError
+            def tag(self): return 1
+        LOG = (Log(), 2)
+        @task
+        def run(x): return LOG[0].tag()
+        """
+    main = project.load(text)
+    assert_seen(main.run, lambda: setattr(main.Log, "tag", lambda self: 2))
+
+
+def test_compiled_code_in_a_global_counts_by_what_it_does(project: Project) -> None:
+    main = project.load(
+        "CODE = compile('x + 1', 'f', 'eval')\n@task\ndef run(x): return eval(CODE)"
+    )
+    first = code_version(main.run).digest
+    assert_seen(main.run, lambda: setattr(main, "CODE", compile("x + 2", "f", "eval")))
+    main.CODE = compile("(x + 1)  # so", "g", "eval")
+    assert code_version(main.run).digest == first
