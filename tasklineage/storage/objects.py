@@ -103,6 +103,7 @@ class Objects:
         self._note_verified = note_verified
         self._signer = signer
         self._verified: dict[bytes, StatKey] = {}
+        self._put: dict[bytes, StatKey] = {}
         self._flushed: set[bytes] = set()
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -130,7 +131,8 @@ class Objects:
     def put(self, header: Header, buffers: Sequence[Buffer]) -> bytes:
         """The id of the object with this header and these buffers, which is stored now.
 
-        An object that is there with the right size is left as it is.
+        The file of an object that is there is left as it is where this instance has put it, or
+        somebody has verified it. Else it is replaced: it may have been damaged.
 
         Raises
         ------
@@ -371,10 +373,14 @@ class Objects:
         return path, descriptor
 
     def _publish(self, temporary: str, oid: bytes, size: int) -> None:
-        """Give the finished file its name, unless an equal one has it."""
+        """Give the finished file its name, unless one that is known to be equal has it.
+
+        A file of that name and size may have been damaged, and whoever asked for it then is the
+        reason why the object is made again.
+        """
         path = self.path(oid)
         folder = os.path.dirname(path)
-        if _size(path) == size and self._signer is None:  # else that may be anybody's
+        if self._is_known(oid, path, size):
             os.unlink(temporary)
             if self._is_durable:  # whoever wrote it may have promised less
                 flush_paths(path)
@@ -384,8 +390,25 @@ class Objects:
             except FileNotFoundError:
                 self._make_folder(folder)
                 os.replace(temporary, path)
+            self._note_put(oid, path)
         if self._is_durable:
             flush_paths(folder, os.path.dirname(folder))
+
+    def _is_known(self, oid: bytes, path: str, size: int) -> bool:
+        """Whether the file at `path` was put by this instance, or verified, and is as it was."""
+        key = _stat_key(path)
+        if key is None or key[2] != size or self._signer is not None:  # that may be anybody's
+            return False
+        if key in (self._put.get(oid), self._verified.get(oid)):
+            return True
+        return self._is_verified is not None and self._is_verified(oid, key)
+
+    def _note_put(self, oid: bytes, path: str) -> None:
+        key = _stat_key(path)
+        if key is not None:
+            if len(self._put) >= _MOST_REMEMBERED:
+                self._put.clear()
+            self._put[oid] = key
 
     def _make_folder(self, folder: str) -> None:
         """A folder below the root, and those above it, with the mode of the root."""
@@ -509,11 +532,19 @@ def _mode(root: str) -> int:
 
 def _size(path: str) -> int | None:
     """The size of the file; None where there is none, but nothing or something else."""
+    key = _stat_key(path)
+    return None if key is None else key[2]
+
+
+def _stat_key(path: str) -> StatKey | None:
+    """What says which file is at `path`; None where there is nothing, or something else."""
     try:
         found = os.lstat(path)
     except (FileNotFoundError, NotADirectoryError):
         return None
-    return found.st_size if stat.S_ISREG(found.st_mode) else None
+    if not stat.S_ISREG(found.st_mode):
+        return None
+    return found.st_dev, found.st_ino, found.st_size, found.st_ctime_ns
 
 
 def _odd(path: str) -> int | None:

@@ -130,6 +130,37 @@ def test_put_twice_keeps_the_first_file(objects: Objects, content: bytes, root: 
     assert len(files(root)) == 1
 
 
+@pytest.mark.parametrize("is_other", [False, True])
+def test_put_replaces_a_damaged_file_of_the_same_size(
+    objects: Objects, content: bytes, root: Path, is_other: bool
+) -> None:
+    oid = objects.put(HEADER, [content])
+    path = Path(objects.path(oid))
+    path.chmod(0o600)
+    path.write_bytes(bytes([path.read_bytes()[0] ^ 1]) + path.read_bytes()[1:])
+    writer = Objects(root) if is_other else objects
+    assert writer.put(HEADER, [content]) == oid
+    assert bytes(objects.open(oid).buffers[0]) == content
+    assert len(files(root)) == 1
+
+
+def test_put_keeps_a_file_that_was_verified(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_RACY", -1)
+    noted: dict[bytes, Any] = {}
+    content = bytes(MAPPED_FROM)
+    first = Objects(
+        root, is_verified=lambda o, k: noted.get(o) == k, note_verified=noted.__setitem__
+    )
+    oid = first.put(HEADER, [content])
+    first.open(oid)
+    before = os.stat(first.path(oid)).st_ino
+    other = Objects(root, is_verified=lambda o, k: noted.get(o) == k)
+    assert other.put(HEADER, [content]) == oid
+    assert os.stat(first.path(oid)).st_ino == before
+    assert Objects(root).put(HEADER, [content]) == oid
+    assert os.stat(first.path(oid)).st_ino != before
+
+
 def test_put_replaces_a_file_of_another_size(objects: Objects, content: bytes) -> None:
     oid = objects.put(HEADER, [content])
     os.truncate(objects.path(oid), 70)
