@@ -180,9 +180,10 @@ def finish(store: Store) -> None:
     _redact_refs(store, frozenset(digests))
     counters = Counters(store.path, read_only=False)
     counters.set(PURGES, counters.now()[PURGES] + 1)
-    # The catalogs list memos that are none any more: this handle's, and the one in the store.
+    # The catalogs list memos that are none any more: this handle's, and those of other handles.
     store.catalog.discard()
-    (store.path / CATALOG).unlink(missing_ok=True)
+    for folder in store.index_folders():
+        (folder / CATALOG).unlink(missing_ok=True)
     pending.unlink()
     store.heed_purges()
 

@@ -116,7 +116,7 @@ class Store:
         own = _index_folder(path, signer, is_ours=allow_pickle or remote is not None)
         indexes = own or path / "none"
         # The indexes of a mirror are written by whoever only reads the store, too.
-        is_fixed = own is None or (read_only and remote is None)
+        is_fixed = own is None or (read_only and remote is None and own == path)
         self.catalog = Catalog(
             indexes,
             self.journal,
@@ -633,6 +633,10 @@ class Store:
         """Give no warning that nothing is recorded: that is what was asked for."""
         self._has_warned = True
 
+    def index_folders(self) -> list[Path]:
+        """Where this user may have indexes of it: in it, and of his own."""
+        return [self.path, *filter(None, [_distrusting_folder(self.path)])]
+
     def _warn_read_only(self) -> None:
         if not self._has_warned:
             self._has_warned = True
@@ -664,11 +668,20 @@ def _index_folder(path: Path, signer: Signer | None, *, is_ours: bool) -> Path |
     """Where the indexes are: in the store, if what stands there for them may be believed.
 
     Whoever changes a record of a signed store can change the catalog too, and that of a stranger's
-    store may be no catalog at all. None: in memory.
+    store may be no catalog at all: then this user has indexes of his own. None: in memory.
     """
     if signer is not None:
         return own_folder(path, signer.store)
-    return path if is_ours else None
+    return path if is_ours else _distrusting_folder(path)
+
+
+def _distrusting_folder(path: Path) -> Path | None:
+    """Where this user keeps the indexes of a store that he reads as a stranger's."""
+    try:
+        found = os.stat(path / layout.FILE)
+    except OSError:
+        return None
+    return own_folder(path, f"{found.st_dev} {found.st_ino} {found.st_ctime_ns}".encode())
 
 
 def _signer(

@@ -22,12 +22,12 @@ from typing import Any
 from typer.main import get_command
 
 import tasklineage as tl
-from tasklineage.cli.main import app
+from tasklineage.cli.main import application
 from tasklineage.errors import TasklineageError
 from tasklineage.query.listing import Listing
 from tasklineage.storage.fsck import check
 
-COMMAND = get_command(app)
+COMMAND = get_command(application())
 MEMORY = 3 << 30
 SECONDS = 100
 _MOST = 15
