@@ -30,6 +30,7 @@ from tasklineage.core.shipping import (
     packed_context,
     packed_task,
 )
+from tasklineage.core.variables import packed_values
 from tasklineage.errors import SchedulerLost, TaskTimeout, WorkerLost
 from tasklineage.executors.resources import held
 from tasklineage.executors.serving import unpacked_error
@@ -99,7 +100,7 @@ def _shipped(
         shipment = Shipment(
             packed_context(first.run, first.task, executor),
             packed_task(first.task, first.code.digest),
-            first.code.digest, first.parent.id,
+            first.code.digest, packed_values(first.code), first.parent.id,
             frozenset().union(*[body.frame.held for body in bodies]),
             tuple([body.item() for body in bodies]), seconds, stops_at_failure,
         )  # fmt: skip

@@ -6,6 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from contextvars import copy_context
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
@@ -31,6 +32,7 @@ from tasklineage.core.shipping import (
     is_from_here,
 )
 from tasklineage.core.task import Task
+from tasklineage.core.variables import called_with
 from tasklineage.errors import ConfigError
 from tasklineage.executors import parcels
 from tasklineage.executors.place import around
@@ -54,6 +56,10 @@ class _Worker:
 
 def performed(shipment: Shipment, tell: Tell) -> Delivery:
     """What came of calls that were shipped here."""
+    return called_with(shipment.variables, partial(_performed, shipment, tell))
+
+
+def _performed(shipment: Shipment, tell: Tell) -> Delivery:
     began = time.perf_counter()
     run = _joined(shipment.context)
     task = _known(_Worker.tasks, shipment.task, lambda: parcels.unpack(shipment.task, ()))
@@ -63,7 +69,9 @@ def performed(shipment: Shipment, tell: Tell) -> Delivery:
         return Delivery(tuple(replies), 0.0, packed_error(_refusal(task, shipment)))
     for place, item in enumerate(shipment.items):
         this = _received(task, plan, run, shipment, item)
-        reply = replies[place] = _reply(this, shipment, item, partial(_tell_of, tell, place))
+        tell_of = partial(_tell_of, tell, place)
+        # What one call sets is nothing to the next.
+        reply = replies[place] = copy_context().run(_reply, this, shipment, item, tell_of)
         if reply.error and place < len(replies) - 1:
             tell((place, "reply", reply))  # what is stored nowhere else
             replies[place] = None

@@ -84,6 +84,8 @@ class Shipment(NamedTuple):
     """The packed task."""
     code: bytes
     """The code version that the worker must come to as well."""
+    variables: bytes
+    """What context variables stand for that the code reads."""
     parent: bytes | None
     held: frozenset[bytes]
     """The keys that are held while they execute: their own, and those of their ancestors."""
