@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from time import thread_time
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from tasklineage.core import aliases, capture, memos, origins
+from tasklineage.core import aliases, capture, extras, memos, origins
 from tasklineage.core.call import Call
 from tasklineage.core.capture import Capture
 from tasklineage.core.failure import described, noted, status_of, without_our_frames
@@ -82,6 +82,10 @@ class Body:
             this.id, run.id, parent.id, this.task.name, code, this.key, self.started, this.position
         )  # fmt: skip
         begin: CallBegin = new(CallBegin, fields)
+        if this.salt:
+            told = extras.records(this.task.track, this.salt, run.store.has_code)
+            if told:
+                run.append_all(tuple(told))
         if run.store.has_code(code):
             run.append(begin)
         else:

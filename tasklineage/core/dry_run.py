@@ -19,6 +19,7 @@ from tasklineage.core.deferred import Deferred
 from tasklineage.core.frame import current
 from tasklineage.core.inputs import Inputs
 from tasklineage.core.planning import Planner
+from tasklineage.key.boundary import is_project_file
 from tasklineage.key.digest import register_unresolved
 from tasklineage.query.causes import Cause
 from tasklineage.query.plans import EXECUTE, HIT, UNKNOWN, Plan, PlannedCall
@@ -61,12 +62,19 @@ def _need(one: Placeholder, *_: Any, **__: Any) -> NoReturn:
 def _place() -> str:
     """The line of plain code that is executing."""
     frame = inspect.currentframe()
-    while frame is not None and frame.f_code.co_filename.startswith(_NOT_PLAIN):
+    while frame is not None and not _is_plain(frame.f_code.co_filename):
         frame = frame.f_back
     if frame is None:
         return "what follows"
     name = os.path.relpath(frame.f_code.co_filename)
     return f"from line {frame.f_lineno} of {name} on it"
+
+
+def _is_plain(file: str) -> bool:
+    """Whether code is the user's: neither this package's, nor that of a library which calls it."""
+    return not file.startswith(_NOT_PLAIN) and (
+        is_project_file(file) if not file.startswith("<") else not file.startswith("<frozen")
+    )
 
 
 for _name in (

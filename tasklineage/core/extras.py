@@ -4,17 +4,30 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from tasklineage.key.code_version import TaskLike, code_version
 from tasklineage.key.digest import digest
 from tasklineage.key.hidden import Hidden
-from tasklineage.storage.records import Condition
+from tasklineage.key.previews import preview
+from tasklineage.storage.records import Code, Condition
 
 
 def current(track: tuple[Any, ...]) -> tuple[Condition, ...]:
     """The tracked extras with their content as it is now, in the order given."""
     return tuple(_condition(extra) for extra in track)
+
+
+def records(
+    track: tuple[Any, ...], conditions: Iterable[Condition], is_known: Callable[[bytes], bool]
+) -> list[Code]:
+    """What the extras are, for `why`: those of which that is not recorded yet."""
+    return [
+        Code(condition.digest, condition.name, _parts(extra, condition))
+        for extra, condition in zip(track, conditions, strict=True)
+        if not is_known(condition.digest)
+    ]
 
 
 def holds(condition: Condition) -> bool:
@@ -46,31 +59,47 @@ def _condition(extra: Any) -> Condition:
     return Condition("code", _name(extra), _code_digest(extra))
 
 
+def _parts(extra: Any, condition: Condition) -> tuple[tuple[str, str, bytes, str], ...]:
+    """As those of a code version; of a text one part, without it if it is secret."""
+    if condition.kind == "code":
+        return code_version(extra).parts
+    text = _text(condition.kind, condition.name)
+    shown = "<secret>" if _is_secret(text) else preview(condition.name, text)
+    return (("value", condition.name, condition.digest, shown),)
+
+
 def _code_digest(thing: Any) -> bytes:
     """What is tracked of a function or module; of a task, its defaults too."""
     return digest(thing) if isinstance(thing, TaskLike) else code_version(thing).digest
 
 
 def _text_digest(kind: str, name: str) -> bytes:
+    """The digest of a text; of one that is secret, one that nobody can guess it by."""
+    text = _text(kind, name)
+    if _is_secret(text):
+        from tasklineage.key.secrets import keyed
+
+        return keyed(digest(text))
+    return digest(text)
+
+
+def _text(kind: str, name: str) -> str | None:
     if kind == "env":
-        return _hidden_digest(os.environ.get(name))
+        return os.environ.get(name)
     import importlib.metadata  # slow to import, rarely needed
 
     try:
-        return digest(importlib.metadata.version(name))
+        return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
-        return digest(None)
+        return None
 
 
-def _hidden_digest(text: str | None) -> bytes:
-    """The digest of a text; of one that is secret, one that nobody can guess it by."""
-    if Hidden.in_use:
-        from tasklineage.key.redaction import holds_text
-        from tasklineage.key.secrets import keyed
+def _is_secret(text: str | None) -> bool:
+    if not Hidden.in_use:
+        return False
+    from tasklineage.key.redaction import holds_text
 
-        if holds_text(text):
-            return keyed(digest(text))
-    return digest(text)
+    return holds_text(text)
 
 
 def _name(thing: Any) -> str:

@@ -28,7 +28,16 @@ from tasklineage.query.earlier import Records, arguments_of
 from tasklineage.query.plans import EXECUTE, HIT, UNKNOWN, Plan, PlannedCall
 from tasklineage.query.why import Planned, Why, explained
 from tasklineage.query.why import why as why_of_call
-from tasklineage.storage.records import DONE, Argument, CallEnd, Code, Ref, as_ref, new_id
+from tasklineage.storage.records import (
+    DONE,
+    Argument,
+    CallEnd,
+    Code,
+    Condition,
+    Ref,
+    as_ref,
+    new_id,
+)
 
 if TYPE_CHECKING:
     from tasklineage.key.code_version import CodeVersion
@@ -143,9 +152,8 @@ class Planner:
 
     def explained(self, this: Call) -> tuple[bytes | None, list[Cause]]:
         """The earlier call that a call is compared with, and why it would execute."""
-        salt = tuple((c.name, c.digest) for c in this.salt)
         arguments = described_arguments(this)
-        return self._explained(this.task, this.code, this.key, arguments, salt, this.miss)
+        return self._explained(this.task, this.code, this.key, arguments, this.salt, this.miss)
 
     def _explained(
         self,
@@ -153,16 +161,19 @@ class Planner:
         code: CodeVersion,
         key: bytes,
         arguments: tuple[Any, ...],
-        salt: tuple[Any, ...],
+        salt: tuple[Condition, ...],
         miss: str,
     ) -> tuple[bytes | None, list[Cause]]:
         """As if the call had just executed."""
         if not self._store.has_code(code.digest):
             self._records.know(Code(code.digest, task.name, code.parts))
+        for told in extras.records(task.track, salt, self._store.has_code):
+            self._records.know(told)
+        tracked = tuple((c.name, c.digest) for c in salt)
         now, id = time.time(), bytes(new_id())
         record = CallEnd(
             id, id, None, task.name, code.digest, key, now, None, DONE, now,
-            task.settings.memo, arguments=arguments, salt=salt, miss=miss,
+            task.settings.memo, arguments=arguments, salt=tracked, miss=miss,
         )  # fmt: skip
         return explained(self._records, record)
 
@@ -234,8 +245,7 @@ class Planner:
                 return PlannedCall(name, HIT, (), (), memo.id.hex())
         code, salt = task.plan().code, extras.current(task.track)
         key, miss = (b"", "") if this is None else (this.key, this.miss)
-        tracked = tuple((c.name, c.digest) for c in salt)
-        found = self._explained(task, code, key, record.arguments, tracked, miss)
+        found = self._explained(task, code, key, record.arguments, salt, miss)
         return self._executing(task, code, *found)
 
     def _recalled(self, task: Task[Any, Any], record: CallEnd) -> Call | None:

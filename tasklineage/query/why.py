@@ -31,6 +31,7 @@ from tasklineage.storage.records import (
     DONE,
     SKIPPED,
     CallEnd,
+    Code,
     Miss,
     decode_miss,
 )
@@ -292,7 +293,7 @@ def differences(records: Records, this: CallEnd, other: CallEnd) -> list[Cause]:
             text = f"the code of {this.task} is not what it was; its parts were not recorded"
             causes.append(Cause("code", this.task, text=text))
     causes += _arguments(records.store, this, other)
-    causes += _extras(this, other)
+    causes += _extras(records, this, other)
     if not causes:
         text = f"other options of {this.task} say what of its arguments counts (ignore=, key=)"
         causes.append(Cause("options", this.task, text=text))
@@ -312,15 +313,39 @@ def _arguments(store: Store, this: CallEnd, other: CallEnd) -> Iterator[Cause]:
         yield argument_cause(store, name, was, now)
 
 
-def _extras(this: CallEnd, other: CallEnd) -> Iterator[Cause]:
+def _extras(records: Records, this: CallEnd, other: CallEnd) -> Iterator[Cause]:
     new, old = dict(this.salt), dict(other.salt)
     for name in dict.fromkeys((*new, *old)):
-        was, now = old.get(name, b"").hex(), new.get(name, b"").hex()
-        if was != now:
-            told = (
-                "is not what it was" if was and now else "counts now" if now else "counts no more"
-            )
-            yield Cause("salt", name, was, now, "", f"tracked extra {name} {told}")
+        was, now, title = old.get(name), new.get(name), name.replace(":", ".").rstrip(".")
+        if was and now and was != now:
+            yield from _changed_extra(records, title, was, now)
+        elif was != now:
+            told = "counts now" if now else "counts no more"
+            texts = _recorded_text(records, was), _recorded_text(records, now)
+            yield Cause("salt", title, *texts, "", f"tracked extra {title} {told}")
+
+
+def _changed_extra(records: Records, name: str, was: bytes, now: bytes) -> Iterator[Cause]:
+    old, new = records.code(was), records.code(now)
+    title = f"tracked extra {name}"
+    if old is None or new is None:
+        yield Cause("salt", name, was.hex(), now.hex(), "", f"{title} is not what it was")
+    elif _is_text(old) and _is_text(new):
+        texts = old.parts[0][3], new.parts[0][3]
+        yield Cause("salt", name, *texts, "", f"{title}: {texts[0]} is now {texts[1]}")
+    else:
+        for cause in code_causes(old, new):
+            yield cause._replace(kind="salt", name=name, text=f"{title}: {cause.text}")
+
+
+def _is_text(code: Code) -> bool:
+    """Whether it stands for a variable of the environment, or an installed version."""
+    return len(code.parts) == 1 and code.parts[0][0] == "value"
+
+
+def _recorded_text(records: Records, digest: bytes | None) -> str:
+    found = records.code(digest) if digest else None
+    return found.parts[0][3] if found is not None and _is_text(found) else ""
 
 
 def _refused(records: Records, this: CallEnd, memo: CallEnd | None, miss: Miss) -> list[Cause]:
@@ -339,11 +364,20 @@ def _refused(records: Records, this: CallEnd, memo: CallEnd | None, miss: Miss) 
     if kind == "version":
         return _other_version(records, this, name, detail)
     if kind in _CONDITIONS:
-        text = f"{_CONDITIONS[kind]} {name} is not what it was"
-        return [Cause(kind, name, detail, "", "", text)]
+        told = _recorded_text(records, _digest(detail)) if kind in ("env", "dist") else ""
+        name = name.replace(":", ".").rstrip(".") if kind == "code" else name
+        text = f"{_CONDITIONS[kind]} {name} is not what it was{told and f': {told}'}"
+        return [Cause(kind, name, told or detail, "", "", text)]
     if kind in _UNREADABLE:
         return [Cause(kind, name or this.task, text=f"{_UNREADABLE[kind]}: {detail}")]
     return [Cause(kind, name, detail, "", "", f"{kind} {name} {detail}".strip())]
+
+
+def _digest(text: str) -> bytes:
+    try:
+        return bytes.fromhex(text)
+    except ValueError:
+        return b""
 
 
 def _other_version(records: Records, this: CallEnd, task: str, code: str) -> list[Cause]:

@@ -145,3 +145,83 @@ def test_one_task_is_planned_with_its_parameters(project: Path) -> None:
     assert missed.returncode == 1
     assert "execute train.load: argument n: 3 is now 4" in missed.stdout
     assert "line" not in missed.stdout
+
+
+ALIASES = """
+import asyncio
+import tasklineage as tl
+from tasklineage import task
+
+@task
+async def slow(x):
+    return x + 1
+
+@task
+async def outer(x):
+    return await slow(x), await slow(x + 1)
+
+@task
+def step(x):
+    return x * 2
+
+alias = step
+other = step.options(tags=("t",))
+
+class Model:
+    @task
+    def fit(self, x):
+        return x
+
+@task
+def both(x: int = 3):
+    return asyncio.run(outer(x)), alias(x), other(x), Model().fit(x)
+
+def main(x: int = 3):
+    awaited = asyncio.run(gathered(x))
+    print("known", both(x), awaited)
+
+async def gathered(x):
+    return await asyncio.gather(slow(x), outer(x))
+
+if __name__ == "__main__":
+    tl.cli(main)
+"""
+
+
+def test_aliases_methods_and_asynchronous_tasks_are_planned(tmp_path: Path) -> None:
+    script = tmp_path / "train.py"
+    script.write_text(ALIASES)
+    dry = ("run", "train.py", "--dry-run")
+    assert shell(tmp_path, *dry).returncode == 1
+    done = shell(tmp_path, "run", "train.py")
+    assert done.returncode == 0, done.stderr
+    again = shell(tmp_path, *dry)
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert "known" in again.stdout
+    before = content(tmp_path)
+    script.write_text(ALIASES.replace("x * 2", "x * 3"))
+    answer = json.loads(shell(tmp_path, *dry, "--json").stdout)
+    assert statuses(answer) == [("slow", "hit"), ("outer", "hit"), ("both", "execute")]
+    both = answer["calls"][-1]
+    assert [cause["name"] for cause in both["causes"]] == ["__main__.step"]
+    assert sorted(statuses({"calls": both["children"]})) == [
+        ("fit", "hit"), ("outer", "hit"), ("step", "execute"), ("step", "execute")
+    ]  # fmt: skip
+    script.write_text(ALIASES.replace("x + 1\n", "x + 9\n"))
+    answer = json.loads(shell(tmp_path, *dry, "--json").stdout)
+    assert ("slow", "execute") in statuses(answer)
+    assert content(tmp_path) == before
+
+
+@pytest.mark.parametrize("name", ["alias", "other", "slow", "both"])
+def test_a_task_is_planned_under_each_of_its_names(tmp_path: Path, name: str) -> None:
+    (tmp_path / "train.py").write_text(ALIASES)
+    form = ("run", f"train.py:{name}", "--x", "5")
+    planned = shell(tmp_path, *form, "--dry-run")
+    assert planned.returncode == 1
+    assert "would execute" in planned.stdout
+    assert "typer" not in planned.stdout + planned.stderr
+    assert "frozen" not in planned.stdout + planned.stderr
+    assert shell(tmp_path, *form).returncode == 0
+    planned = shell(tmp_path, *form, "--dry-run")
+    assert planned.returncode == 0, planned.stdout

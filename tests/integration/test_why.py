@@ -235,7 +235,42 @@ def test_a_tracked_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SPEED", "2")
     parent(1)
     assert kinds(newest(go)) == [("salt", "SPEED")]
+    (cause,) = tl.why(newest(go)).causes
+    assert (cause.old, cause.new) == ("'1'", "'2'")
+    assert cause.text == "tracked extra SPEED: '1' is now '2'"
     assert kinds(newest(parent)) == [("env", "SPEED")]
+    assert "'1'" in tl.why(newest(parent)).causes[0].text
+
+
+def test_the_text_of_a_tracked_variable_that_speaks_of_a_secret_is_in_no_record(
+    monkeypatch: pytest.MonkeyPatch, store_path: Path
+) -> None:
+    @task(track="env:API_TOKEN")
+    def go(x: int) -> int:
+        return x
+
+    for text in ("hidden-one", "hidden-two"):
+        monkeypatch.setenv("API_TOKEN", text)
+        go(1)
+    assert kinds(newest(go)) == [("salt", "API_TOKEN")]
+    assert not any(b"hidden-" in path.read_bytes() for path in store_path.rglob("journal/*/*"))
+
+
+def test_a_tracked_function_comes_with_its_diff(tmp_path: Path) -> None:
+    text = (
+        "import tasklineage as tl\ndef extra(): return 1\n"
+        "@tl.task(track=(extra,))\ndef run(x): return x\nrun(1)\n"
+    )
+    script, store = tmp_path / "script.py", tmp_path / "store"
+    for edited in (text, text.replace("return 1", "return 2")):
+        script.write_text(edited)
+        environment = {**os.environ, "TASKLINEAGE_STORE": str(store)}
+        subprocess.run([sys.executable, script], env=environment, check=True, timeout=100)
+    call = tl.calls(task="run", store=store)[0]
+    (cause,) = tl.why(call).causes
+    assert (cause.kind, cause.name) == ("salt", "__main__.extra")
+    assert "-def extra(): return 1" in cause.diff
+    assert "+def extra(): return 2" in cause.diff
 
 
 def test_a_file_that_was_changed_is_named(tmp_path: Path) -> None:
