@@ -43,7 +43,8 @@ CELLS = (
     "def helper(x):\n    return inner(x) * RATE",
     "def inner(x):\n    return x + len(TABLE['a'])",
     "class Scaler:\n    by = 3\n    def scale(self, x):\n        return x * self.by",
-    "def twice(f):\n    def wrapper(x):\n        return f(x) * 2\n    return wrapper\n\n@twice\ndef deco(x):\n    return x",
+    "def twice(f):\n    def wrapper(x):\n        return f(x) * 2\n    return wrapper\n\n"
+    "@twice\ndef deco(x):\n    return x",
     "@task\ndef run(x):\n    return helper(x), Scaler().scale(x), deco(x)",
 )
 STEPS = [
@@ -129,9 +130,8 @@ def test_edits_of_imported_modules_and_scripts(tmp_path: Path, reloads: bool) ->
         _write(helpers, MODULE.replace("x + 1", "x + 5"))
         edited = ("(8, 8, 6, 13)", 1) if reloads else ("(4, 4, 6, 13)", 0)
         assert notebook.after("") == edited
-        assert notebook.after("import importlib; importlib.reload(helpers); from helpers import go") == (
-            "(8, 8, 6, 13)", 0 if reloads else 1
-        )  # fmt: skip
+        again = "import importlib; importlib.reload(helpers); from helpers import go"
+        assert notebook.after(again) == ("(8, 8, 6, 13)", 0 if reloads else 1)
         _write(package, "def tool(x):\n    # so\n    return x * 2\n")
         assert notebook.after("") == ("(8, 8, 6, 13)", 0)
         _write(package, "def tool(x):\n    return x * 3\n")
