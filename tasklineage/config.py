@@ -42,8 +42,11 @@ def settings() -> Settings:
 
 def change(**values: Any) -> Settings:
     """Replace the named settings; the others stay."""
-    _Process.settings = _Process.settings._replace(**values)
-    return _Process.settings
+    # CPython forgets last where it has found an attribute of a class: while an old value that
+    # nobody else holds comes to its end, other threads would still be given it. So it is held.
+    before = _Process.settings
+    after = _Process.settings = before._replace(**values)
+    return after
 
 
 def environment() -> dict[bytes, bytes]:

@@ -114,7 +114,8 @@ def _renewed() -> RunState:
         _Ambient.until = time.time() + _SECONDS
         _Ambient.run = old
     old.verification = verification(settings.verify)
-    _Ambient.settings, _Ambient.variable = settings, variable
+    _before, _Ambient.settings = _Ambient.settings, settings  # held: see `config.change`
+    _Ambient.variable = variable
     return old
 
 

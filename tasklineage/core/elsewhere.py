@@ -29,6 +29,7 @@ from tasklineage.core.shipping import (
     Shipment,
     packed_context,
     packed_task,
+    starts_by_value,
 )
 from tasklineage.core.variables import packed_values
 from tasklineage.errors import SchedulerLost, TaskTimeout, WorkerLost
@@ -109,6 +110,8 @@ def _shipped(
         )
         if not delivery.refusal:
             return delivery
+        if starts_by_value(first.task):
+            continue
         if is_second:
             raise unpacked_error(delivery.refusal)
         is_second = True

@@ -13,6 +13,7 @@ import os
 import sys
 import uuid
 from collections.abc import Callable
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from tasklineage import config
@@ -22,6 +23,7 @@ from tasklineage.core.run import RunState
 from tasklineage.core.task import Options, Task
 from tasklineage.executors import parcels
 from tasklineage.executors.resources import held
+from tasklineage.key.boundary import is_project_module
 from tasklineage.storage.records import Attempt, Edge, Ref
 from tasklineage.storage.store import Confided
 
@@ -29,6 +31,10 @@ if TYPE_CHECKING:
     from tasklineage.executors.base import Executor
     from tasklineage.executors.serving import Tell
     from tasklineage.storage.records import Condition
+
+
+_PLAIN_LOADERS = ("_frozen_importlib", "zipimport", "importlib.")
+"""Where the loaders are defined with which Python imports by itself."""
 
 
 class Context(NamedTuple):
@@ -145,6 +151,8 @@ class _Packed:
     """Which process packs."""
     context: ClassVar[tuple[Any, bytes] | None] = None
     tasks: ClassVar[dict[Task[Any, Any], tuple[bytes, bytes]]] = {}
+    by_value: ClassVar[set[str]] = set()
+    """Modules whose functions and classes travel with the call, as those of the main module do."""
 
 
 def packed_context(run: RunState, task: Task[Any, Any], executor: Executor) -> bytes:
@@ -157,9 +165,11 @@ def packed_context(run: RunState, task: Task[Any, Any], executor: Executor) -> b
         _surroundings(task, executor),
     )  # fmt: skip
     known = _Packed.context
-    if known is None or known[0] != context:
-        known = _Packed.context = context, parcels.pack(context)[0]
-    return known[1]
+    if known is not None and known[0] == context:
+        return known[1]
+    packed = parcels.pack(context)[0]
+    _Packed.context = context, packed  # `known` lives on: see `config.change`
+    return packed
 
 
 def _surroundings(task: Task[Any, Any], executor: Executor) -> Surroundings:
@@ -188,26 +198,67 @@ def packed_task(task: Task[Any, Any], code: bytes) -> bytes:
     return known[1]
 
 
+def starts_by_value(task: Task[Any, Any]) -> bool:
+    """Whether the task travels by value from now on, and did not before.
+
+    A worker that imports its module may come to other code, although the file is the same: a hook
+    has changed it on import, as pytest does with the assertions of tests.
+    """
+    rewritten = {name: module for name, module in list(sys.modules.items()) if _is_hooked(module)}
+    if task.__wrapped__.__module__ not in rewritten.keys() - _Packed.by_value:
+        return False
+    import cloudpickle
+
+    for name in rewritten.keys() - _Packed.by_value:
+        cloudpickle.register_pickle_by_value(rewritten[name])
+        _Packed.by_value.add(name)
+    _Packed.tasks.clear()
+    return True
+
+
+def _is_hooked(module: Any) -> bool:
+    """Whether it is of the project, and was loaded by other means than Python's own."""
+    spec = getattr(module, "__spec__", None)
+    loader = None if spec is None else spec.loader
+    if loader is None or type(loader).__module__.startswith(_PLAIN_LOADERS):
+        return False
+    return is_project_module(module)
+
+
 def _reduced_task(task: Task[Any, Any]) -> Any:
     """How a task travels: by name where the worker can import it, else with its function."""
     module = sys.modules.get(task.__wrapped__.__module__)
     spec = getattr(module, "__spec__", None)
-    if spec is not None and spec.name == getattr(module, "__name__", None):
+    name = getattr(module, "__name__", None)
+    if spec is not None and spec.name == name and name not in _Packed.by_value:
         reduced = task.__reduce__()
         if isinstance(reduced, str):
             return reduced
-    return Task.__new__, (Task,), (task.__wrapped__, task.settings), None, None, _restore_task
+    restore = _restore_with_module if name in _Packed.by_value else _restore_task
+    return Task.__new__, (Task,), (task.__wrapped__, task.settings), None, None, restore
 
 
 def _restore_task(task: Task[Any, Any], state: tuple[Callable[..., Any], Options]) -> None:
     Task.__init__(task, *state)
     home = sys.modules["__main__"]
-    if task.__wrapped__.__module__ == home.__name__:  # where codecs look for its classes
-        vars(home).update(
-            (name, value)
-            for name, value in task.__wrapped__.__globals__.items()
-            if isinstance(value, type) and value.__module__ == home.__name__
-        )
+    if task.__wrapped__.__module__ == home.__name__:
+        _bring_classes(task, home)
+
+
+def _restore_with_module(task: Task[Any, Any], state: tuple[Callable[..., Any], Options]) -> None:
+    """As `_restore_task`, where the module itself shall not be imported here."""
+    Task.__init__(task, *state)
+    name = task.__wrapped__.__module__
+    _bring_classes(task, sys.modules.setdefault(name, ModuleType(name)))
+
+
+def _bring_classes(task: Task[Any, Any], home: ModuleType) -> None:
+    """Put the classes that came with a function where codecs look for them."""
+    vars(home).update(
+        (name, value)
+        for name, value in task.__wrapped__.__globals__.items()
+        if isinstance(value, type) and value.__module__ == home.__name__
+    )
 
 
 parcels.rules[Task] = _reduced_task

@@ -51,7 +51,7 @@ NESTED = """
     @task
     def middle(number: int, outer: int, values: np.ndarray) -> dict:
         leaves = tl.map(leaf, range(6), values=values, middle=10 * outer + number)
-        return {"values": values, "sum": tl.join(total, leaves)}
+        return {"values": values + number + 1, "sum": tl.join(total, leaves)}
 
     @task
     def outer(number: int) -> float:
