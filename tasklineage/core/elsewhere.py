@@ -108,6 +108,8 @@ def _shipped(
         delivery = executor.perform(
             shipment.perform, hear, devices=held().devices, timeout=first.task.settings.timeout
         )
+        if delivery.freight is not None:
+            delivery.freight.unload(first.run.store)
         if not delivery.refusal:
             return delivery
         if starts_by_value(first.task):

@@ -35,7 +35,7 @@ from tasklineage.core.task import Task
 from tasklineage.core.variables import called_with
 from tasklineage.errors import ConfigError
 from tasklineage.executors import parcels
-from tasklineage.executors.place import around
+from tasklineage.executors.place import Here, around
 from tasklineage.executors.serving import packed_error
 from tasklineage.storage.records import CallEnd
 
@@ -60,13 +60,25 @@ def performed(shipment: Shipment, tell: Tell) -> Delivery:
 
 
 def _performed(shipment: Shipment, tell: Tell) -> Delivery:
+    run, context = _joined(shipment.context)
+    if context.store is not None:
+        delivery = _delivery(shipment, run, tell)
+        run.store.flush()  # what is told to be done is there for other machines
+        return delivery
+    from tasklineage.storage.freight import freight_of, store_apart
+
+    with store_apart(getattr(Here.dask_worker, "local_directory", None)) as store:
+        delivery = _delivery(shipment, _run(context, store), tell)
+        return delivery._replace(freight=freight_of(store))
+
+
+def _delivery(shipment: Shipment, run: RunState, tell: Tell) -> Delivery:
     began = time.perf_counter()
-    run = _joined(shipment.context)
     task = _known(_Worker.tasks, shipment.task, lambda: parcels.unpack(shipment.task, ()))
     plan = task.plan()
     replies: list[Reply | None] = [None] * len(shipment.items)
     if plan.code.digest != shipment.code:
-        return Delivery(tuple(replies), 0.0, packed_error(_refusal(task, shipment)))
+        return Delivery(tuple(replies), 0.0, refusal=packed_error(_refusal(task, shipment)))
     for place, item in enumerate(shipment.items):
         this = _received(task, plan, run, shipment, item)
         tell_of = partial(_tell_of, tell, place)
@@ -79,7 +91,6 @@ def _performed(shipment: Shipment, tell: Tell) -> Delivery:
                 break
         if time.perf_counter() - began > shipment.seconds:
             break
-    run.store.flush()  # what is told to be done is there for other machines
     return Delivery(tuple(replies), time.perf_counter() - began)
 
 
@@ -105,7 +116,7 @@ def _reply(this: Call, shipment: Shipment, item: Item, tell: Tell) -> Reply:
         value = engine.answer(this)
         if value is not engine.MISS:
             return _done(this, value, fold, is_hit=True)
-    body = _Here(this, item, tell)
+    body = _Shipped(this, item, tell)
     try:
         value = engine.attempt(body)
     except BaseException as error:
@@ -130,7 +141,7 @@ def _done(
     return Reply(this.status, this.id, output, kept, b"", fold, parts, is_hit)
 
 
-class _Here(Body):
+class _Shipped(Body):
     """The attempts of a call in its worker: what they print is told to the process that asked."""
 
     __slots__ = ("_screen", "_tell", "parts")
@@ -215,18 +226,13 @@ class _ToldCapture(Capture):
             self.flush()
 
 
-def _joined(packed: bytes) -> RunState:
-    """The run that a call belongs to, as this process takes part in it."""
+def _joined(packed: bytes) -> tuple[RunState, Context]:
+    """The run that calls belong to, as this process takes part in it."""
     executor = around.get()
 
     def join() -> tuple[RunState, Context]:
         context: Context = parcels.unpack(packed, ())
-        run = RunState(
-            context.name, context.store, refresh=context.refresh, verify=context.verify,
-            store_args=context.store_args, executor=executor or "threads:1",
-        )  # fmt: skip
-        run.join(context.run, context.refresh_since)
-        return run, context
+        return _run(context, context.store), context
 
     run, context = _known(_Worker.runs, (packed, executor), join)
     if not is_from_here(context):
@@ -235,6 +241,15 @@ def _joined(packed: bytes) -> RunState:
         _settle_in(context.surroundings)
         if config.settings() != context.settings:
             config.change(**context.settings._asdict())
+    return run, context
+
+
+def _run(context: Context, store: Any) -> RunState:
+    run = RunState(
+        context.name, store, refresh=context.refresh, verify=context.verify,
+        store_args=context.store_args, executor=around.get() or "threads:1",
+    )  # fmt: skip
+    run.join(context.run, context.refresh_since)
     return run
 
 

@@ -17,6 +17,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from tasklineage import config
+from tasklineage.core.distance import Distant
 from tasklineage.core.fold import Fold
 from tasklineage.core.program import working_folder
 from tasklineage.core.run import RunState
@@ -30,6 +31,7 @@ from tasklineage.storage.store import Confided
 if TYPE_CHECKING:
     from tasklineage.executors.base import Executor
     from tasklineage.executors.serving import Tell
+    from tasklineage.storage.freight import Freight
     from tasklineage.storage.records import Condition
 
 
@@ -43,7 +45,7 @@ class Context(NamedTuple):
     process: str
     """Where it comes from."""
     store: Any
-    """The `Store`, in the worker."""
+    """In the worker, the `Store`; None: it is out of reach."""
     settings: config.Settings
     run: bytes
     name: str
@@ -131,6 +133,8 @@ class Delivery(NamedTuple):
     """One for each call, in order; None: it was not begun, or has been told of before."""
     seconds: float
     """How long the worker was at it."""
+    freight: Freight | None = None
+    """What was recorded, where the store was out of reach."""
     refusal: bytes = b""
     """The worker has other code, as this exception says; none was begun. The process ends, and the
     next one may have the same."""
@@ -158,7 +162,8 @@ class _Packed:
 def packed_context(run: RunState, task: Task[Any, Any], executor: Executor) -> bytes:
     """What calls of a run have in common, as it is now."""
     share = 0.0 if run.verification is None else run.verification.share
-    store = run.store if executor.is_remote else Confided(run.store)
+    near = executor.shares_surroundings
+    store = Distant(run.store, near) if executor.is_remote else Confided(run.store)
     context = Context(
         _Packed.process, store, config.settings()._replace(store=None, executor=None), run.id,
         run.name, run.refresh, run.refresh_since, run.store_args, share,

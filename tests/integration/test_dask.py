@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import tasklineage as tl
@@ -403,3 +404,61 @@ def test_the_scheduler_goes_and_what_was_finished_is_kept(tmp_path: Path) -> Non
         for process in (scheduler, worker):
             process.kill()
             process.wait()
+
+
+@task
+def sized(x: int) -> Any:
+    return np.full(50_000, x, np.int64)
+
+
+@task
+def with_parts(x: int) -> int:
+    print("parts", x)
+    return int(sized(x)[0]) + sum(tl.map(square, [x, x + 1]).results())
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/cwd"), reason="the folder is one by process")
+def test_workers_that_cannot_reach_the_store_send_what_they_recorded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    (tmp_path / "there").mkdir()
+    with Dask(n_workers=1) as ours:
+        worker = subprocess.Popen(
+            [sys.executable, "-m", "tasklineage", "worker", ours.client.scheduler.address],
+            cwd=tmp_path / "there", env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+            stdout=subprocess.DEVNULL,
+        )  # fmt: skip
+        ours.client.wait_for_workers(2, timeout=60)
+        near = next(
+            address
+            for address, cwd in ours.client.run(os.getcwd).items()
+            if cwd != str(tmp_path / "there")
+        )
+        ours.client.retire_workers([near], close_workers=True, remove=True)
+        monkeypatch.chdir(tmp_path / "here")
+        try:
+            with (
+                Dask(ours.client.scheduler.address) as far,
+                tl.run("far", executor=far, store="/proc/self/cwd/store") as run,
+            ):
+                assert tl.map(with_parts, range(30)).results() == [
+                    x + x * x + (x + 1) ** 2 for x in range(30)
+                ]
+                arrays = tl.map(sized, range(40, 44)).results()
+                assert [int(one[-1]) for one in arrays] == [40, 41, 42, 43]
+                fan = tl.map(refuses, [5], on_error="collect")
+                assert str(fan.failures[0].error) == "no 5"
+        finally:
+            worker.terminate()
+            worker.wait(30)
+        assert not list((tmp_path / "there").iterdir())
+        calls = list(run.calls)
+        assert {call.stdout for call in calls if call.task == with_parts.name} == {
+            f"parts {x}\n" for x in range(30)
+        }
+        assert sum(call.status == "done" for call in calls) >= 64
+        with tl.run("near", executor="inline", store="/proc/self/cwd/store") as again:
+            tl.map(with_parts, range(30)).results()
+            assert int(sized(40)[0]) == 40
+        assert (again.executed, again.hits) == (0, 31)
