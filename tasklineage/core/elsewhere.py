@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import time
+import weakref
 from collections.abc import Sequence
 from concurrent.futures import CancelledError
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,7 @@ from tasklineage.core.capture import Capture
 from tasklineage.core.elements import StoredOutcome
 from tasklineage.core.failure import described, status_of, without_our_frames
 from tasklineage.core.fold import Fold
+from tasklineage.core.luggage import Luggage
 from tasklineage.core.shipping import (
     Delivery,
     Item,
@@ -96,6 +98,7 @@ def _shipped(
 
     is_second = False
     while True:
+        luggage = Luggage(executor, by_value=executor in _apart)
         for body in bodies:
             body.enter()
         shipment = Shipment(
@@ -103,11 +106,15 @@ def _shipped(
             packed_task(first.task, first.code.digest),
             first.code.digest, packed_values(first.code), first.parent.id,
             frozenset().union(*[body.frame.held for body in bodies]),
-            tuple([body.item() for body in bodies]), seconds, stops_at_failure,
+            tuple([body.item(luggage) for body in bodies]), seconds, stops_at_failure,
+            luggage.has_references,
         )  # fmt: skip
         delivery = executor.perform(
             shipment.perform, hear, devices=held().devices, timeout=first.task.settings.timeout
         )
+        if delivery.wants_values:
+            _apart.add(executor)
+            continue
         if delivery.freight is not None:
             delivery.freight.unload(first.run.store)
         if not delivery.refusal:
@@ -117,6 +124,10 @@ def _shipped(
         if is_second:
             raise unpacked_error(delivery.refusal)
         is_second = True
+
+
+_apart: weakref.WeakSet[Executor] = weakref.WeakSet()
+"""Those with workers that could not reach the store."""
 
 
 def _salvaged(
@@ -253,11 +264,12 @@ class _Elsewhere(Body):
         self.log = Capture()
         self.began = time.time()
 
-    def item(self) -> Item:
+    def item(self, luggage: Luggage) -> Item:
         """The call as it travels."""
         this = self.this
+        args, kwargs = luggage.packed(this, self.arguments)
         return Item(
-            this.id, this.key, this.args, this.kwargs, this.digests, this.salt, this.position,
+            this.id, this.key, args, kwargs, this.digests, this.salt, this.position,
             this.edges, this.miss, tuple(self.attempts),
         )  # fmt: skip
 

@@ -18,6 +18,7 @@ from tasklineage.core.capture import Capture
 from tasklineage.core.failure import without_our_frames
 from tasklineage.core.fold import Fold
 from tasklineage.core.frame import Frame
+from tasklineage.core.luggage import unpacked
 from tasklineage.core.metering import Meter, Meters
 from tasklineage.core.program import working_folder
 from tasklineage.core.run import RunState
@@ -65,6 +66,8 @@ def _performed(shipment: Shipment, tell: Tell) -> Delivery:
         delivery = _delivery(shipment, run, tell)
         run.store.flush()  # what is told to be done is there for other machines
         return delivery
+    if shipment.has_references:
+        return Delivery((None,) * len(shipment.items), 0.0, wants_values=True)
     from tasklineage.storage.freight import freight_of, store_apart
 
     with store_apart(getattr(Here.dask_worker, "local_directory", None)) as store:
@@ -103,8 +106,10 @@ def _received(
 ) -> Call:
     parent = Frame(run, shipment.parent)
     parent.adopt(shipment.held)
+    args = unpacked(item.args, run.store)
+    kwargs = dict(zip(item.kwargs, unpacked(item.kwargs.values(), run.store), strict=True))
     return Call.received(
-        task, plan, parent, item.args, item.kwargs, item.digests, item.salt, item.key,
+        task, plan, parent, args, kwargs, item.digests, item.salt, item.key,
         item.position, item.edges, item.miss,
     )  # fmt: skip
 

@@ -101,6 +101,8 @@ class Shipment(NamedTuple):
     seconds: float
     """After so long no further call is begun."""
     stops_at_failure: bool
+    has_references: bool
+    """Whether arguments are where the store has them."""
 
     def perform(self, tell: Tell) -> Delivery:
         """What came of them, in the worker."""
@@ -135,6 +137,8 @@ class Delivery(NamedTuple):
     """How long the worker was at it."""
     freight: Freight | None = None
     """What was recorded, where the store was out of reach."""
+    wants_values: bool = False
+    """The store is out of reach, and with it arguments. None was begun."""
     refusal: bytes = b""
     """The worker has other code, as this exception says; none was begun. The process ends, and the
     next one may have the same."""

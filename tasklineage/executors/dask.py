@@ -51,6 +51,8 @@ _CONNECTING = 10.0
 """Seconds that a scheduler has to answer."""
 _LEAST, _GROWING = 4, 16
 """Works in flight where the cluster is small, or where nobody is there yet."""
+_STARTING = 120.0
+"""Seconds that the workers of a cluster of our own have to come."""
 _FRESH = 1.0
 """Seconds for which what is known of the workers is not asked for again."""
 _LONELY = 10
@@ -106,7 +108,7 @@ class Dask(Executor):
 
     def __repr__(self) -> str:
         if self._where is None:
-            return f"Dask(n_workers={self._n_workers or max(cpus(), self._gpus or 0)})"
+            return f"Dask(n_workers={self._count()})"
         return f"Dask({self.address or self._where!r})"
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -147,7 +149,11 @@ class Dask(Executor):
     def _threads(self) -> int:
         if self._cluster is not None:
             return self._cluster.threads()
-        return 0 if self._where is not None else self._n_workers or max(cpus(), self._gpus or 0)
+        return 0 if self._where is not None else self._count()
+
+    def _count(self) -> int:
+        """The workers of a cluster of our own."""
+        return max(self._n_workers or cpus(), self._gpus or 0)
 
     @property
     def offer(self) -> Offer:
@@ -197,6 +203,12 @@ class Dask(Executor):
         """What Dask knows of the workers, by address; connects, if need be."""
         return self._connected().workers()
 
+    def all_workers(self) -> dict[str, Any]:
+        """As `workers`; of a cluster of our own once all that it shall have are there."""
+        if self._where is None:
+            self.client.wait_for_workers(self._count(), timeout=_STARTING)
+        return self._connected().workers(now=True)
+
     def shutdown(self, wait: bool = True) -> None:
         with self._lock:
             self._closed, driver = True, self._driver
@@ -239,8 +251,7 @@ class Dask(Executor):
         if where is None:
             from tasklineage.executors.dask_local import LocalWorkers
 
-            gpus = self._gpus or 0
-            workers = LocalWorkers(self._n_workers or max(cpus(), gpus), gpus)
+            workers = LocalWorkers(self._count(), self._gpus or 0)
             return _Cluster(workers.client, workers.close)
         if isinstance(where, distributed.Client):
             return _Cluster(where)
@@ -290,9 +301,9 @@ class _Cluster:
         """How many threads the workers have together, as far as it is known."""
         return sum(one["nthreads"] for one in self.workers().values())
 
-    def workers(self) -> dict[str, Any]:
-        """What is known of the workers, by address."""
-        if time.monotonic() - self._asked > _FRESH:
+    def workers(self, *, now: bool = False) -> dict[str, Any]:
+        """What is known of the workers, by address; a moment old, unless asked `now`."""
+        if now or time.monotonic() - self._asked > _FRESH:
             self._asked = time.monotonic()
             with contextlib.suppress(OSError, RuntimeError, TimeoutError):  # it is gone
                 self._workers = self._info().get("workers", {})

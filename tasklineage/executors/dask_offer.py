@@ -7,7 +7,7 @@ for, but counted only where the cluster declares them as resources of its worker
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tasklineage.errors import UnsatisfiableResources
@@ -25,15 +25,14 @@ class ClusterOffer(Offer):
         self._executor = executor
 
     def check(self, task: str, asked: Mapping[str, float]) -> None:
-        workers = self._executor.workers()
-        offers = {address: _offered(one) for address, one in workers.items()}
-        if not asked or not offers:  # none yet: the cluster may grow
+        offers = [_offered(one) for one in self._executor.workers().values()]
+        if not asked or not offers or _is_met(asked, offers):  # if there are none, some may come
             return
-        for offered in offers.values():
-            if all(amount <= offered.get(name, 0) for name, amount in asked.items()):
-                return
+        offers = [_offered(one) for one in self._executor.all_workers().values()]
+        if _is_met(asked, offers):
+            return
         wanted = ", ".join(f"{name} {shown(name, amount)}" for name, amount in asked.items())
-        lines = sorted({_line(offered) for offered in offers.values()})
+        lines = sorted(set(map(_line, offers)))
         raise UnsatisfiableResources(
             f"{task} asks for {wanted}, which no worker of {self._executor!r} has; "
             f"they offer: {'; '.join(lines)}"
@@ -45,6 +44,11 @@ class ClusterOffer(Offer):
         lease = Lease(asked, by=self)
         with hold(lease):
             yield lease
+
+
+def _is_met(asked: Mapping[str, float], offers: Sequence[Mapping[str, float]]) -> bool:
+    """Whether one of these has it all."""
+    return any(all(n <= offered.get(name, 0) for name, n in asked.items()) for offered in offers)
 
 
 def asked_of(workers: Mapping[str, Any], amounts: Mapping[str, float]) -> dict[str, float] | None:

@@ -13,6 +13,7 @@ import os
 import pickle
 import struct
 import tempfile
+import threading
 import weakref
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -34,21 +35,44 @@ class Parcel:
     def __init__(self, value: Any) -> None:
         self.fds: tuple[int, ...] = ()
         self.blob, self.fds = pack(value)
-        if self.fds:
-            weakref.finalize(self, os.close, self.fds[0])
+        for fd in self.fds:
+            weakref.finalize(self, os.close, fd)
 
     @classmethod
     def received(cls, blob: bytes, fds: tuple[int, ...]) -> Parcel:
         """What another process has packed; the descriptors are owned by the new object."""
         parcel = cls.__new__(cls)
         parcel.blob, parcel.fds = blob, fds
-        if fds:
-            weakref.finalize(parcel, os.close, fds[0])
+        for fd in fds:
+            weakref.finalize(parcel, os.close, fd)
         return parcel
 
     def value(self) -> Any:
         """The value, made anew."""
         return unpack(self.blob, self.fds)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Its descriptors are among those of the parcel that it is packed in, or it is copied."""
+        packing = _inside.packing
+        if packing is None:
+            return Parcel, (self.value(),)
+        packing.extend(self.fds)
+        return _arrived, (self.blob, len(packing) - len(self.fds), len(self.fds))
+
+
+class _Descriptors(threading.local):
+    """Those of the parcels inside of what this thread packs, or unpacks."""
+
+    packing: list[int] | None = None
+    unpacking: Sequence[int] = ()
+
+
+_inside = _Descriptors()
+
+
+def _arrived(blob: bytes, first: int, count: int) -> Parcel:
+    fds = tuple([os.dup(fd) for fd in _inside.unpacking[first : first + count]])
+    return Parcel.received(blob, fds)
 
 
 def pack(value: Any) -> tuple[bytes, tuple[int, ...]]:
@@ -71,7 +95,12 @@ def pack(value: Any) -> tuple[bytes, tuple[int, ...]]:
         return False
 
     head = io.BytesIO()
-    _pickler(head, keeps).dump(value)
+    before, inside = _inside.packing, list[int]()
+    _inside.packing = inside
+    try:
+        _pickler(head, keeps).dump(value)
+    finally:
+        _inside.packing = before
     places: list[tuple[int, int]] = []
     end = 0
     for view in large:
@@ -80,14 +109,19 @@ def pack(value: Any) -> tuple[bytes, tuple[int, ...]]:
         places.append((start, view.nbytes))
     prefix = _COUNT.pack(len(places)) + b"".join(_PLACE.pack(*place) for place in places)
     blob = prefix + head.getvalue()
-    return blob, (_stored(large, places, end),) if large else ()
+    own = (_stored(large, places, end),) if large else ()
+    return blob, (*own, *[os.dup(fd) for fd in inside])
 
 
 def pack_whole(value: Any) -> bytes:
     """As `pack`, with the large buffers inside."""
     head = io.BytesIO(_COUNT.pack(0))
     head.seek(0, io.SEEK_END)
-    _pickler(head, None).dump(value)
+    before, _inside.packing = _inside.packing, None
+    try:
+        _pickler(head, None).dump(value)
+    finally:
+        _inside.packing = before
     return head.getvalue()
 
 
@@ -103,7 +137,11 @@ def unpack(blob: bytes, fds: Sequence[int]) -> Any:
             start, size = _PLACE.unpack_from(view, at)
             buffers.append(memory[start : start + size])
             at += _PLACE.size
-    return pickle.loads(view[at:], buffers=buffers)
+    before, _inside.unpacking = _inside.unpacking, fds[1:] if count else fds
+    try:
+        return pickle.loads(view[at:], buffers=buffers)
+    finally:
+        _inside.unpacking = before
 
 
 def _stored(views: Sequence[memoryview], places: Sequence[tuple[int, int]], size: int) -> int:

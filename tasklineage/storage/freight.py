@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -48,7 +48,7 @@ class Freight(NamedTuple):
 
 
 @contextmanager
-def store_apart(folder: str | None = None) -> Iterator[Store]:
+def store_apart(folder: str | None = None) -> Generator[Store]:
     """A new store below `folder`, by default where temporary files are; at the end it is gone."""
     place = tempfile.mkdtemp(prefix="tasklineage-", dir=folder)
     store = open_store(os.path.join(place, "store"))

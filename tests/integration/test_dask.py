@@ -412,6 +412,22 @@ def sized(x: int) -> Any:
 
 
 @task
+def picked(place: int, values: Any) -> int:
+    return int(values[place])
+
+
+def test_large_arguments_are_read_from_the_store(cluster: Dask, tmp_path: Path) -> None:
+    large = np.arange(3_000_000)
+    with tl.run("large", executor=cluster, store=tmp_path / "store") as run:
+        assert tl.map(picked, range(20), values=large).results() == list(range(20))
+        arrays = tl.map(sized, [1, 2])
+        assert tl.map(picked, [3], values=arrays[1]).results() == [2]
+    stored = [path.stat().st_size for path in (tmp_path / "store/objects").rglob("*")]
+    assert sum(size > large.nbytes for size in stored) == 1
+    assert run.executed == 23
+
+
+@task
 def with_parts(x: int) -> int:
     print("parts", x)
     return int(sized(x)[0]) + sum(tl.map(square, [x, x + 1]).results())
@@ -447,6 +463,8 @@ def test_workers_that_cannot_reach_the_store_send_what_they_recorded(
                 ]
                 arrays = tl.map(sized, range(40, 44)).results()
                 assert [int(one[-1]) for one in arrays] == [40, 41, 42, 43]
+                large = np.arange(300_000)
+                assert tl.map(picked, [0, 7], values=large).results() == [0, 7]
                 fan = tl.map(refuses, [5], on_error="collect")
                 assert str(fan.failures[0].error) == "no 5"
         finally:

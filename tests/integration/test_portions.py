@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import glob
 import os
 import signal
 import subprocess
@@ -12,10 +14,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import tasklineage as tl
 from tasklineage import task
+from tasklineage.executors import parcels
 from tasklineage.executors.processes import Processes
 
 
@@ -241,3 +245,56 @@ def test_a_parent_knows_what_its_children_depended_on_when_their_worker_was_lost
     with tl.run("second", executor=pool) as second:
         parent(str(tmp_path))
     assert second.executed == 401
+
+
+@task
+def of_large(place: int, values: Any) -> float:
+    values[place] += 1.0  # in memory of its own
+    return float(values[place]) + float(values.sum())
+
+
+def test_a_large_argument_is_packed_once_and_each_call_has_its_own(
+    pool: Processes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    packed: list[int] = []
+    stored = parcels._stored
+
+    def counted(views: Any, places: Any, size: int) -> int:
+        packed.append(size)
+        return stored(views, places, size)
+
+    monkeypatch.setattr(parcels, "_stored", counted)
+    values = np.zeros(300_000)
+    with tl.run("large", executor=pool, store=tmp_path / "store"):
+        found = tl.map(of_large, range(40), values=values).results()
+        assert found == [2.0] * 40
+        assert of_large.submit(41, values=values).result() == 2.0
+    assert packed == [2_400_000]
+    assert float(values.sum()) == 0.0
+    assert sum(path.stat().st_size for path in (tmp_path / "store/objects").rglob("*")) < 10**6
+    del values
+    gc.collect()
+    links = [path for path in glob.glob("/proc/self/fd/*") if os.path.lexists(path)]
+    assert not [path for path in links if "memfd:tasklineage" in os.readlink(path)]
+
+
+@task
+def produced(seed: int) -> Any:
+    return np.random.default_rng(seed).normal(size=(400, 500))
+
+
+@task
+def totalled(values: Any, text: str) -> float:
+    return float(values.sum()) + len(text)
+
+
+def test_a_stored_argument_travels_as_where_it_is(
+    pool: Processes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with tl.run("stored", executor=pool, store=tmp_path / "store") as run:
+        made = tl.map(produced, range(4))
+        text = "x" * 2_000_000
+        expected = [float(one.sum()) + len(text) for one in made]
+        monkeypatch.setattr(parcels, "_stored", None)  # nothing is packed, or it fails
+        assert tl.map(totalled, made, text=text).results() == expected
+    assert {(e.producer.task, e.path) for e in run.graph().edges} >= {(produced.name, "values")}
