@@ -16,23 +16,21 @@ recorded after the tombstone is another matter: a call that executes again store
 from __future__ import annotations
 
 import hmac
-import os
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgpack
 
 from tasklineage import config
-from tasklineage.errors import ConfigError, StoreError
+from tasklineage.errors import MissingObject, StoreError
 from tasklineage.storage import frames, packing
-from tasklineage.storage.backend import Folder
 from tasklineage.storage.catalog import FILE as CATALOG
 from tasklineage.storage.codecs import PURGED
 from tasklineage.storage.epochs import FOLDER, PURGES, Counters
 from tasklineage.storage.frames import MAC, Location
-from tasklineage.storage.ground import ground_of
+from tasklineage.storage.ground import Ground, ground_of
 from tasklineage.storage.held import reading
 from tasklineage.storage.journal import Journal
 from tasklineage.storage.reach import closure, ids_of, needs_of, refs_of
@@ -48,7 +46,7 @@ from tasklineage.storage.records import (
 )
 from tasklineage.storage.ref_names import version_key
 from tasklineage.storage.refs import encode as encode_version
-from tasklineage.storage.segment import segment_path
+from tasklineage.storage.remote_purges import Frame, spread, write_over
 from tasklineage.storage.signing import FILE as SIGNATURES
 
 if TYPE_CHECKING:
@@ -89,16 +87,10 @@ def erasure(store: Store, digest: bytes) -> Erasure:
 
     Raises
     ------
-    ConfigError
-        The store is remote.
     StoreError
         Something could not be read.
     """
-    if store.remote is not None:
-        raise ConfigError(
-            f"purging of a remote store comes with a later version of tasklineage: {store.url} "
-            "stays as it is"
-        )
+    ground_of(store).catch_up()
     generation = Counters(store.path, read_only=True).now()[PURGES]
     with reading(store.path):
         return _erasure(store, _with_holders(store, digest), generation)
@@ -141,8 +133,9 @@ def erase(store: Store, planned: Erasure, reason: str = "") -> None:
     """
     _demand_key(store)
     digests = planned.digests
-    with ground_of(store).alone():
-        finish(store)
+    ground = ground_of(store)
+    with ground.alone():
+        finish(store, ground)
         packing.finish(store)
         generation = Counters(store.path, read_only=True).now()[PURGES]
         if generation != planned.generation:  # records stand elsewhere now
@@ -154,11 +147,11 @@ def erase(store: Store, planned: Erasure, reason: str = "") -> None:
         store.append(Purged(tuple(sorted(digests)), time.time(), config.user(), reason))
         store.journal.append_encoded([(kind, payload) for *_, kind, payload in writes])
         todo = (tuple(digests), tuple(writes), tuple(planned.objects))
-        Folder(store.path).write(_PENDING, _signed(store, _pack(todo)))
-        finish(store)
+        ground.backend.write(_PENDING, _signed(store, _pack(todo)))
+        finish(store, ground)
 
 
-def finish(store: Store) -> None:
+def finish(store: Store, ground: Ground) -> None:
     """What somebody, perhaps killed meanwhile, has begun to erase is erased. `alone` is held.
 
     Raises
@@ -168,23 +161,28 @@ def finish(store: Store) -> None:
     StoreError
         The store is signed, and this process, or who has said what is to be erased, has no key.
     """
-    pending = store.path / _PENDING
-    if not pending.exists():
+    try:
+        pending = ground.backend.read(_PENDING)
+    except MissingObject:
         return
     _demand_key(store)
     digests, writes, oids = msgpack.unpackb(_believed(store, pending), use_list=False)
-    for *location, kind, payload in writes:
-        _write_over(store, Location(*location), kind, payload)
-    for oid in oids:
-        _delete(store, oid)
+    erased = [_frame(store, Location(*place), kind, data) for *place, kind, data in writes]
+    for frame in erased:
+        write_over(store.path, frame)
+    ground.delete(oids)
+    forget_objects(store, oids)
     _redact_refs(store, frozenset(digests))
+    if store.remote is not None:
+        store.remote.publish()
+        spread(store, store.remote, digests, erased, oids)
     counters = Counters(store.path, read_only=False)
     counters.set(PURGES, counters.now()[PURGES] + 1)
     # The catalogs list memos that are none any more: this handle's, and those of other handles.
     store.catalog.discard()
     for folder in store.index_folders():
         (folder / CATALOG).unlink(missing_ok=True)
-    pending.unlink()
+    ground.backend.delete([_PENDING])
     store.heed_purges()
 
 
@@ -200,18 +198,16 @@ def _signed(store: Store, todo: bytes) -> bytes:
     return todo if store.signer is None else todo + store.signer.mac_of_purge(todo)
 
 
-def _believed(store: Store, pending: Path) -> bytes:
+def _believed(store: Store, todo: bytes) -> bytes:
     """What is to be done, by somebody who may say so: it is signed again when it is done."""
-    todo = pending.read_bytes()
     if store.signer is None:
         return todo
-    todo = todo[:-MAC]
-    if not hmac.compare_digest(pending.read_bytes(), _signed(store, todo)):
+    if not hmac.compare_digest(todo, _signed(store, todo[:-MAC])):
         raise StoreError(
-            f"{pending} is not signed with the key of the store: nobody who has it has begun to "
-            "erase that. Remove the file"
+            f"{_PENDING} of {store.url} is not signed with the key of the store: nobody who has it "
+            "has begun to erase that. Remove it"
         )
-    return todo
+    return todo[:-MAC]
 
 
 def _frames(store: Store) -> Iterator[tuple[Location, int, bytes]]:
@@ -308,37 +304,38 @@ def _with_text(item: Any, digests: Collection[bytes], texts: list[tuple[str, str
     return item
 
 
-def _write_over(store: Store, location: Location, kind: int, payload: bytes) -> None:
-    """The record at that place is this one now; the old one had the same length."""
+def _frame(store: Store, location: Location, kind: int, payload: bytes) -> Frame:
+    """What stands at that place from now on; what stood there had the same length."""
     writer, seq, offset, length = location
     place = frames.place(writer, seq)
-    frame = frames.encode(kind, payload, place, offset)
-    if len(frame) < length and store.signer is not None:
+    data = frames.encode(kind, payload, place, offset)
+    if len(data) < length and store.signer is not None:
         signer = store.signer.segment(writer, seq)
-        frame = frames.encode_signed(kind, payload, place, offset, signer)
-    if len(frame) != length:
+        data = frames.encode_signed(kind, payload, place, offset, signer)
+    if len(data) != length:
         raise StoreError(
             f"the record at {offset} of {writer}/{seq:08d} in the journal cannot be written over: "
             "what is to stand there has another length"
         )
-    path = segment_path(store.journal.folder, writer, seq)
-    try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return
-    try:
-        done = 0
-        while done < len(frame):
-            done += os.pwrite(descriptor, frame[done:], offset + done)
-    finally:
-        os.close(descriptor)
+    return Frame(writer, seq, offset, data)
 
 
-def _delete(store: Store, oid: bytes) -> None:
-    """The object, and what was once found damaged in its place, are gone."""
-    name = oid.hex()
-    for path in (Path(store.objects.path(oid)), *(store.path / "quarantine").glob(f"{name}-*")):
-        path.unlink(missing_ok=True)
+def erased_from(store: Store, digests: frozenset[bytes]) -> list[Frame]:
+    """What is to stand in the journal of this machine where there is something of these values."""
+    return [
+        _frame(store, location, kind, bare)
+        for location, kind, payload in _frames(store)
+        if any(one in payload for one in digests)
+        and (bare := redacted(kind, payload, digests)) != payload
+    ]
+
+
+def forget_objects(store: Store, oids: Iterable[bytes]) -> None:
+    """The objects, and what was once found damaged in their places, are not on this machine."""
+    for oid in oids:
+        quarantined = (store.path / "quarantine").glob(f"{oid.hex()}-*")
+        for path in (Path(store.objects.path(oid)), *quarantined):
+            path.unlink(missing_ok=True)
 
 
 def _redact_refs(store: Store, digests: Collection[bytes]) -> None:
@@ -349,4 +346,4 @@ def _redact_refs(store: Store, digests: Collection[bytes]) -> None:
                 ref = version.ref
                 bare = Ref(ref.digest, ref.type, PURGED, 0, b"", None, PREVIEW)
                 data = encode_version(version._replace(value=bare), store.signer)
-                Folder(store.path).write(version_key(name, version.number), data)
+                store.backend.write(version_key(name, version.number), data)

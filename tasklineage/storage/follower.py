@@ -22,13 +22,15 @@ from tasklineage.storage import forks
 from tasklineage.storage.backend import Backend
 from tasklineage.storage.blocks import is_writer
 from tasklineage.storage.modes import create_file, make_folder
-from tasklineage.storage.pieces import FOLDER, Piece, parse, wanted
+from tasklineage.storage.pieces import FOLDER, Piece, parse, tells_of_purge, wanted
 from tasklineage.storage.pulse import DEAD_AFTER, Pulse
 from tasklineage.storage.sealed import open_lock, wait_for
 from tasklineage.storage.segment import segment_path
 
 FILE = "followed"
 LOCK = "followed"
+DUE = "purges.due"
+"""There when a `Purged` record was brought, of which `remote_purges` has to see."""
 _LINE = 19
 _WHOLE_LISTING = 1_000
 """Pieces up to which the whole journal is listed: one request."""
@@ -47,6 +49,7 @@ class Follower:
         self._journal = mirror / FOLDER
         self._lock = mirror / "locks" / LOCK
         self._followed = Followed(mirror / FILE)
+        self._due = mirror / DUE
         self._backend = backend
         self._pulse = pulse
         self._count = 0
@@ -167,6 +170,9 @@ class Follower:
             if data is None or len(data) != piece.end - piece.start:  # gone since it was listed
                 stopped.add(segment)
             if segment not in stopped and data is not None:
+                if tells_of_purge(data):
+                    with contextlib.suppress(FileExistsError):
+                        os.close(create_file(self._due))
                 self._write(piece, start, data[start - piece.start :])
                 self._last[piece.writer] = max(self._last.get(piece.writer, ""), piece.key)
 

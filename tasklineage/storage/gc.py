@@ -211,7 +211,7 @@ def sweep(store: Store, *, grace: float = GRACE, clock: Clock | None = None) -> 
     from tasklineage.storage.erase import finish  # which needs this module
 
     with ground.alone():
-        finish(store)
+        finish(store, ground)
         packing.finish(store)
         due = [one.number for one in condemned(store) if one.at <= now - grace]
         wanted = _list(ground.backend, due[-1]) if due else None

@@ -11,12 +11,12 @@ import contextlib
 import os
 from collections.abc import Collection, Generator, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from tasklineage.errors import StoreError
 from tasklineage.storage.backend import Backend, Folder
 from tasklineage.storage.epochs import SWEEPS, Counters
-from tasklineage.storage.remote_sweeps import Lease
+from tasklineage.storage.remote_sweeps import Lease, State
 from tasklineage.storage.sweeps import (
     LISTS_KEPT,
     Candidates,
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from tasklineage.storage.remote import Remote
     from tasklineage.storage.store import Store
 
+Stand: TypeAlias = tuple[int, int] | State
+"""What changes when somebody collects or purges."""
 _PATIENCE = 10.0
 """Seconds for which somebody else who collects is waited for."""
 
@@ -135,13 +137,16 @@ class Ground:
             counters.set(SWEEPS, number + 1)
             _remove(sweep_path(root, number - 2 * LISTS_KEPT))
 
-    def stand(self) -> tuple[int, int]:
+    def stand(self) -> Stand:
         """What changes when somebody collects or purges."""
         return Counters(self._store.path, read_only=True).now()
 
-    def was_collected_since(self, before: tuple[int, int]) -> bool:
+    def _is_calm(self) -> bool:
+        return Counters(self._store.path, read_only=True).now()[SWEEPS] % 2 == 0
+
+    def was_collected_since(self, before: Stand) -> bool:
         """Whether that may be: `stand` was another one. Whoever is at it is waited for."""
-        if before == self.stand() and before[SWEEPS] % 2 == 0:
+        if before == self.stand() and self._is_calm():
             return False
         wait_until_free(self._store.path)
         return True
@@ -198,10 +203,10 @@ class RemoteGround(Ground):
             self.catch_up()
             yield
 
-    def stand(self) -> tuple[int, int]:
+    def stand(self) -> Stand:
         return self._remote.lists.look()
 
-    def was_collected_since(self, before: tuple[int, int]) -> bool:
+    def was_collected_since(self, before: Stand) -> bool:
         now = self._remote.lists.look()
         if before == now and now.is_over:
             return False
@@ -212,7 +217,13 @@ class RemoteGround(Ground):
     def delete(self, oids: Collection[bytes]) -> None:
         """What this machine has of them goes too."""
         self._objects.uploads.forget(oids)
-        self._lease.delete(list(map(key_of, oids)))
+        names = {oid.hex() for oid in oids}
+        quarantined = [
+            entry.key
+            for entry in self.backend.list("quarantine")
+            if entry.key.rpartition("/")[2].partition("-")[0] in names
+        ]
+        self._lease.delete([*map(key_of, oids), *quarantined])
         super().delete(oids)
         self._objects.refresh()
 

@@ -35,6 +35,8 @@ from tasklineage.storage.signing import FILE as SIGNATURES
 PROBE = "probe/write"
 _PATIENCE, _TIMEOUT = 2.0, 4.0
 """Seconds for which somebody is looked for who answers, and for the first request."""
+_BUSY = 20.0
+"""Seconds for which somebody is waited for who answers and refuses."""
 _OF_PROCESS = ("memory",)
 """Kinds of URLs whose stores end with the process; so do their mirrors."""
 _UNITS = {"": 1, "K": 1_000, "M": 1_000_000, "G": 1_000_000_000, "T": 1_000_000_000_000}
@@ -110,7 +112,7 @@ def _format(backend: Backend) -> bytes | None:
     """The format file; None where there is none. Whether there is an answer shows soon."""
     backend.timeout = _TIMEOUT
     try:
-        return Patient(backend, unreached=_PATIENCE).read(layout.FILE)
+        return Patient(backend, _BUSY, unreached=_PATIENCE).read(layout.FILE)
     except MissingObject:
         return None
     finally:

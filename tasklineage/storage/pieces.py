@@ -15,11 +15,16 @@ from typing import NamedTuple
 
 from tasklineage.storage import frames
 from tasklineage.storage.backend import Entry
+from tasklineage.storage.records import KIND_OF, Purged
 from tasklineage.storage.segment import LONGEST
 
 FOLDER = "journal"
 SIZE = 4 << 20
 """Bytes from which on a piece is closed."""
+tells_of_purge = re.compile(
+    re.escape(frames.MAGIC) + b".{4}" + re.escape(bytes([KIND_OF[Purged]])), re.DOTALL
+).search
+"""Whether there may be a `Purged` record among these bytes."""
 _name = re.compile(r"journal/([0-9a-f]{16})/([0-9]{8})-([0-9]{9})-([0-9]{9})").fullmatch
 
 

@@ -34,6 +34,7 @@ from tasklineage.storage.journal import Journal
 from tasklineage.storage.patience import Patient
 from tasklineage.storage.pulse import Pulse
 from tasklineage.storage.records import CallEnd, Ref
+from tasklineage.storage.remote_purges import heed, is_due
 from tasklineage.storage.remote_sweeps import Care, Lists
 from tasklineage.storage.spool import Spool, SpoolFile
 
@@ -132,6 +133,8 @@ class Remote:
             pause = max(pause, _SHARE * (ended - began))
             state.pull_from = ended + pause
             state.look_from = ended + pause * 2**state.quiet
+        if is_due(self._mirror):
+            self._heed_purges()
 
     def look(self) -> None:
         """As `pull`, less and less often while nothing comes: something was not found here. HOT."""
@@ -148,6 +151,8 @@ class Remote:
         """
         with self._state.pulling:
             self._follower.pull(whole=True)
+        if is_due(self._mirror):
+            self._heed_purges()
 
     def publish(self) -> None:
         """Everything that this process has recorded is put.
@@ -239,8 +244,17 @@ class Remote:
             self._state.wake.set()
 
     def _new_spool(self) -> Spool:
-        care = Care(self._mirror, self.lists, self.cached, self._find_call)
+        care = Care(self._mirror, self.lists, self.cached, self._find_call, self._heed_purges)
         return Spool(self._mirror, self._patient, self.cached, self.pulse, care)
+
+    def _heed_purges(self) -> None:
+        """What other machines have erased is erased here; if that fails, the next time."""
+        owner = self._owner()
+        if owner is not None:
+            try:
+                heed(owner, self)
+            except (StoreError, OSError) as error:
+                _log.warning("%s", error)
 
     def _find_call(self, id: bytes) -> CallEnd | None:
         owner = self._owner()

@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from tasklineage.storage.cached_objects import CachedObjects
     from tasklineage.storage.records import CallEnd
 
-SWEEPS, SWEPT, BUSY = (f"{FOLDER}/{name}" for name in ("sweeps", "swept", "busy"))
+SWEEPS, SWEPT, BUSY, PURGED = (f"{FOLDER}/{name}" for name in ("sweeps", "swept", "busy", "purges"))
 DEAD_AFTER = 300.0
 """Seconds of silence, by the store's clock, after which nobody collects any more."""
 _TRUSTED = 60.0
@@ -69,6 +69,8 @@ class State(NamedTuple):
     newest: int
     """The number of the last one that has begun; 0: there was none."""
     is_over: bool
+    purges: frozenset[str] = frozenset()
+    """The names of what was erased, see `remote_purges`."""
 
 
 class Lists:
@@ -86,16 +88,19 @@ class Lists:
         StoreError
         """
         begun, over, beats = {0}, {0}, [0.0]
+        purges: set[str] = set()
         for key, _, modified in self._backend.list(FOLDER):
             folder, _, name = key.rpartition("/")
             if folder == BUSY:
                 beats.append(modified)
+            elif folder == PURGED:
+                purges.add(name)
             elif folder in (SWEEPS, SWEPT) and name.isdecimal():
                 (begun if folder == SWEEPS else over).add(int(name))
         newest = max(begun | over)
-        if newest in over or len(beats) == 1:
-            return State(newest, is_over=True)
-        return State(newest, is_over=max(beats) < self._pulse.now() - DEAD_AFTER)
+        is_over = newest in over or len(beats) == 1
+        is_over = is_over or max(beats) < self._pulse.now() - DEAD_AFTER
+        return State(newest, is_over, frozenset(purges))
 
     def between(self, seen: int, newest: int) -> Candidates | None:
         """What the sweeps after `seen` may have deleted; None: anything.
@@ -150,15 +155,24 @@ class Care:
     ----------
     find_call
         The record of a call that is over.
+    on_purges
+        Is called when there may be something that others have erased.
     """
 
     def __init__(
-        self, mirror: Path, lists: Lists, objects: CachedObjects, find_call: FindCall
+        self,
+        mirror: Path,
+        lists: Lists,
+        objects: CachedObjects,
+        find_call: FindCall,
+        on_purges: Callable[[], object],
     ) -> None:
         self._folder = Folder(mirror)
         self._lists = lists
         self._objects = objects
         self._find_call = find_call
+        self._on_purges = on_purges
+        self._purges: frozenset[str] = frozenset()
         self._seen = self._baseline()
         self._needed: set[bytes] = set()
         self._producers: set[bytes] = set()
@@ -195,6 +209,9 @@ class Care:
         if not self._needed and not self._producers:
             return True
         state = self._lists.look()
+        if state.purges != self._purges:
+            self._purges = state.purges
+            self._on_purges()
         if state.newest != self._seen:
             found = self._lists.between(self._seen, state.newest)
             hurt = self._hurt(found)

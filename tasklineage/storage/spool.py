@@ -34,6 +34,7 @@ from tasklineage.storage.backend import Backend
 from tasklineage.storage.blocks import is_writer
 from tasklineage.storage.cached_objects import CachedObjects
 from tasklineage.storage.codecs import object_ids
+from tasklineage.storage.epochs import PURGES, Counters
 from tasklineage.storage.modes import create_file, make_folder
 from tasklineage.storage.oslock import lock_file
 from tasklineage.storage.pieces import Piece, cut, span
@@ -65,6 +66,7 @@ class Spool:
         self._uploads = objects.uploads
         self._pulse = pulse
         self._care = care
+        self._counters = Counters(mirror, read_only=True)
 
     def waiting(self, entry: SpoolFile) -> int:
         """Bytes of the writer that wait to be put."""
@@ -152,6 +154,7 @@ class Spool:
         place = frames.place(entry.writer, seq)
         path = segment_path(self._journal, entry.writer, seq)
         while True:
+            generation = self._generation()
             data = _read(path, start, _READ)
             found, length = span(data, place, start)
             if not length and len(data) == _READ:  # a very long frame, or damage
@@ -167,10 +170,16 @@ class Spool:
             self._backend.write_many(
                 {one.key: data[one.start - start : one.end - start] for one in pieces}
             )
+            if self._generation() != generation:  # somebody has erased something meanwhile
+                continue
             start += length
             entry.position = Position(seq, start)
             self._care.note(needed, producers)
             self._settle(entry)
+
+    def _generation(self) -> int:
+        """How often something was erased on this machine."""
+        return self._counters.now()[PURGES]
 
     def _settle(self, entry: SpoolFile) -> bool:
         """Whether what was put stays, so that it need not be put again: then it is noted."""

@@ -13,7 +13,7 @@ import pytest
 
 import tasklineage as tl
 from tasklineage.key.digest import digest
-from tasklineage.storage import gc, remote
+from tasklineage.storage import erase, gc, remote
 from tasklineage.storage.backend import Folder
 from tasklineage.storage.gc import Rules
 from tasklineage.storage.ground import ground_of
@@ -90,3 +90,51 @@ def test_killed_anywhere(tmp_path: Path) -> None:
         count += "condemned" in outcome.said
         check(outcome)
     assert count > 60
+
+
+SMALL, LARGE = "small canary", "large canary" * 3000
+
+
+def purged(root: Path, say: Say) -> None:
+    """A value in a record and one in an object are erased, which another machine has as well."""
+    remote._TICK = 3600.0
+    store, history = opened(root, "a"), History()
+    run = history.run("job")
+    store.append(run)
+    for n, value in enumerate((SMALL, LARGE, "kept" * 3000)):
+        store.append(*history.call(run, key=n, output=store.put(value, digest(value))))
+    store.append(history.end_run(run))
+    store.flush()
+    opened(root, "b").close()
+    say("made")
+    for value in (SMALL, LARGE):
+        erase.erase(store, erase.erasure(store, digest(value)))
+    say("purged")
+    store.close()
+
+
+def check_purged(outcome: Outcome) -> None:
+    """Nothing else is lost, and the next attempt ends with nothing left of it anywhere."""
+    assert outcome.status in ("killed", "finished"), outcome
+    if "made" in outcome.said:
+        store = opened(outcome.root, "a")
+        for value in (SMALL, LARGE):
+            erase.erase(store, erase.erasure(store, digest(value)))
+        store.close()
+        other = opened(outcome.root, "b")
+        other.refresh()
+        (run,) = tl.runs(store=other, namespace="*")
+        assert len(run.calls) == 3, "no record is lost"
+        assert run.calls[2].result == "kept" * 3000
+        other.close()
+        for path in outcome.root.rglob("[!.]*"):  # half a write is nowhere to be seen in a bucket
+            assert not path.is_file() or b"canary" not in path.read_bytes(), (outcome, path)
+    shutil.rmtree(outcome.root)
+
+
+EACH = [pytest.param(n, marks=() if n % 13 == 0 else pytest.mark.nightly) for n in range(60, 180)]
+
+
+@pytest.mark.parametrize("number", EACH)
+def test_who_is_killed_while_erasing_loses_nothing_else(number: int, tmp_path: Path) -> None:
+    check_purged(run(purged, tmp_path / "x", Fault(number)))

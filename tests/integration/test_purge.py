@@ -314,8 +314,9 @@ def test_killed_anywhere_it_loses_no_other_value_and_can_be_done_again(tmp_path:
         if "made" not in outcome.said:
             continue
         store = Store(outcome.root)
-        with ground_of(store).alone():
-            erase.finish(store)
+        ground = ground_of(store)
+        with ground.alone():
+            erase.finish(store, ground)
         (run,) = tl.runs(store=store, namespace="*")
         calls = run.calls
         assert len(calls) == 4, "no record is lost"
