@@ -35,6 +35,7 @@ from tasklineage.executors.base import Executor, Work, interrupts
 from tasklineage.executors.child import Hear
 from tasklineage.executors.dask_offer import ClusterOffer, asked_of
 from tasklineage.executors.dask_worker import LOST, METADATA, Ticket, run
+from tasklineage.executors.limits import travelling
 from tasklineage.executors.parcels import pack_whole, unpack
 from tasklineage.executors.place import Here
 from tasklineage.executors.processes import Plain
@@ -193,7 +194,9 @@ class Dask(Executor):
         self._check()
         lease = held()
         amounts = lease.amounts if lease.by is self._offer else {}
-        kind, reply = self._connected().performed(pack_whole(call), hear, timeout, amounts)
+        kind, reply = self._connected().performed(
+            pack_whole(travelling(call)), hear, timeout, amounts
+        )
         if kind == channel.RETURNED:
             value: T = unpack(reply, ())
             return value
