@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 import tasklineage as tl
 from tasklineage import task
-from tasklineage.cli.main import app
+from tasklineage.cli.main import application
 from tasklineage.core import metering
 from tasklineage.core.metering import Meter, Meters
 from tests.compat import golden
@@ -186,9 +186,9 @@ def test_the_command_line_and_notebooks_show_it(one: tl.Processes) -> None:
         busy.submit(0.12).result()
     call = run["busy"]
     url = str(call.store.url)
-    shown = CliRunner().invoke(app, ["show", call.id, "--store", url]).stdout
+    shown = CliRunner().invoke(application(), ["show", call.id, "--store", url]).stdout
     assert "cpu time" in shown
-    told = CliRunner().invoke(app, ["show", call.id, "--json", "--store", url]).stdout
+    told = CliRunner().invoke(application(), ["show", call.id, "--json", "--store", url]).stdout
     details = json.loads(told)["call"]
     assert details["cpu_time"] == call.cpu_time
     assert details["peak_memory"] == call.peak_memory
