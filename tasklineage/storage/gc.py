@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 DAY = 86_400.0
 GRACE = DAY
 """Seconds between condemning and sweeping."""
+REFLOG = 90 * DAY
+"""Seconds for which what a ref pointed to before it was deleted is remembered after that."""
 _CONDEMNED = f"{FOLDER}/condemned"
 _AT_ONCE = 1000
 """Records that are appended together."""
@@ -213,6 +215,7 @@ def sweep(store: Store, *, grace: float = GRACE, clock: Clock | None = None) -> 
     with ground.alone():
         finish(store, ground)
         packing.finish(store)
+        store.refs.prune(now - REFLOG)
         due = [one.number for one in condemned(store) if one.at <= now - grace]
         wanted = _list(ground.backend, due[-1]) if due else None
         if wanted is None:

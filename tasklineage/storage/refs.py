@@ -203,6 +203,25 @@ class Refs:
         """
         return takewhile(lambda version: version.kind != DELETED, self.history(name))
 
+    def prune(self, before: float) -> int:
+        """How many versions are gone now: those before a deletion that was made before `before`.
+
+        The deletion itself stays, so that no number is given twice.
+
+        Raises
+        ------
+        StoreError
+            They could not be deleted.
+        """
+        gone: list[str] = []
+        for name in self.names():
+            versions = list(self.history(name))
+            last = next((v.number for v in versions if v.kind == DELETED and v.at < before), 0)
+            gone += [ref_names.version_key(name, v.number) for v in versions if v.number < last]
+        if gone:
+            self._backend.delete(gone)
+        return len(gone)
+
     def names(self) -> list[str]:
         """The names of all refs that there are or were, sorted."""
         return sorted(self._listed())

@@ -14,7 +14,7 @@ import tasklineage as tl
 from tasklineage import task
 from tasklineage.cli.main import main
 from tasklineage.errors import ConfigError, MissingObject, NotFound, StoreBusy, StoreReadOnly
-from tasklineage.storage import gc, ground, roots
+from tasklineage.storage import fsck, gc, ground, roots
 from tasklineage.storage.gc import DAY, Rules
 from tasklineage.storage.ground import ground_of
 from tasklineage.storage.store import Store, open_store
@@ -421,3 +421,22 @@ def test_pins_are_files_that_say_what_they_pin(store: Store) -> None:
     assert [(one.kind, one.id) for one in pins.all()] == [("run", bytes(16))]
     assert pins.remove("run", bytes(16))
     assert not pins.remove("run", bytes(16))
+
+
+def test_what_a_ref_pointed_to_before_it_was_deleted_is_forgotten_in_time(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, new = run_of(store, 1), run_of(store, 2)
+    for name in ("gone", "anew", "there"):
+        tl.tag(old, name, store=store)
+        tl.tag(new, name, store=store)
+    tl.untag("gone", store=store)
+    tl.untag("anew", store=store)
+    tl.tag(new, "anew", store=store)
+    clock = gc.clock_of(store)
+    gc.sweep(store, clock=lambda: clock() + 89 * DAY)
+    assert [len(tl.reflog(name, store=store)) for name in ("gone", "anew", "there")] == [3, 4, 2]
+    gc.sweep(store, clock=lambda: clock() + 91 * DAY)
+    assert [len(tl.reflog(name, store=store)) for name in ("gone", "anew", "there")] == [1, 2, 2]
+    assert fsck.check(store.path).is_healthy
+    assert tl.tag(new, "gone", store=store).number == 4

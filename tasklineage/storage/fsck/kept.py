@@ -46,9 +46,11 @@ def check_refs(root: Path, findings: Findings, signer: Signer | None = None) -> 
     for name in known.names():
         last = 0
         needed = {version.number for version in known.kept(name)}
-        for version in sorted(known.history(name), key=lambda version: version.number):
+        history = sorted(known.history(name), key=lambda version: version.number)
+        deleted = max((one.number for one in history if one.kind == refs.DELETED), default=0)
+        for version in history:
             path = ref_names.version_key(name, version.number)
-            if version.number != last + 1:
+            if version.number != last + 1 and version.number > deleted:  # those before may be gone
                 text = f"there is none after number {last}"
                 findings.add("ref-version-missing", path, text, mark=f"before-{_mark(path)}")
             last = version.number
