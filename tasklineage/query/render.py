@@ -32,6 +32,7 @@ _COLOURS = {
 }  # fmt: skip
 """Of statuses: to be told apart on white and on black. The others are grey."""
 _LONGEST = 4_000
+_FOR_EVER = 1e12
 _UNITS = ("kB", "MB", "GB", "TB", "PB")
 _CONTROL = {i: f"\\x{i:02x}" for i in (*range(32), 127, *range(128, 160))}
 
@@ -45,6 +46,8 @@ def duration_text(started: datetime | None, ended: datetime | None) -> str:
 
 def seconds_text(seconds: float) -> str:
     """So many seconds: `12 ms`, `3.2 s`, `4 min 05 s`."""
+    if not seconds < _FOR_EVER:  # nor is what is no number
+        return "?"
     if seconds < 1:
         return f"{seconds * 1000:.3g} ms" if seconds < 0.0995 else f"{seconds * 1000:.0f} ms"
     if seconds < 60:

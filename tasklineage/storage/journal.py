@@ -21,10 +21,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from tasklineage.errors import StoreError, StoreReadOnly
 from tasklineage.storage import forks, frames
-from tasklineage.storage.blocks import Blocks, SignedBlocks, is_writer
+from tasklineage.storage.blocks import Blocks, CheckedBlocks, SignedBlocks, is_writer
 from tasklineage.storage.frames import Location
 from tasklineage.storage.listing import Listing, Source, is_segment
-from tasklineage.storage.records import KIND_OF, Record, encode
+from tasklineage.storage.records import KIND_OF, KINDS, Record, decode, encode
 from tasklineage.storage.regular import open_regular
 from tasklineage.storage.segment import (
     LONGEST,
@@ -96,6 +96,7 @@ class Journal:
         read_only: bool = False,
         durability: str = "process",
         signer: Signer | None = None,
+        is_strange: bool = False,
     ) -> None:
         self.folder = Path(os.path.abspath(root)) / "journal"
         self.read_only = read_only
@@ -106,7 +107,9 @@ class Journal:
         self._listing = Listing(self.folder)
         self.signer = signer
         """Who signs what is appended, and refuses what is not signed; None: nobody does."""
-        self._blocks = Blocks(self.folder) if signer is None else SignedBlocks(self.folder, signer)
+        self.is_strange = is_strange and signer is None
+        """Whether anybody may have written it: records with odd fields are passed over then."""
+        self._blocks = _blocks(self.folder, signer, is_strange=self.is_strange)
         self._has_refused = False
         self._cursor: Cursor | None = None
         self._before_segment: Callable[[str], object] | None = None
@@ -435,7 +438,8 @@ class Cursor:
             if size is None:
                 size = source.size()
             start = self.offsets.get(source.key, 0)
-            for found, end in _read(source, start, size, may_grow, kinds, tell, signer):
+            for some, end in _read(source, start, size, may_grow, kinds, tell, signer):
+                found = list(filter(_is_usable, some)) if self._journal.is_strange else some
                 yield Batch(*source.key, found, end)
                 self.offsets[source.key] = end
             if not may_grow:
@@ -452,6 +456,23 @@ class Cursor:
             for source in new
             if source.final is None or source.final > offsets.get(source.key, 0) or source.problem
         ]
+
+
+def _blocks(folder: Path, signer: Signer | None, *, is_strange: bool) -> Blocks:
+    if signer is not None:
+        return SignedBlocks(folder, signer)
+    return CheckedBlocks(folder) if is_strange else Blocks(folder)
+
+
+def _is_usable(frame: tuple[int, int, int, bytes]) -> bool:
+    """Whether the fields of the record are what such a record has, as far as it is known here."""
+    from tasklineage.storage.shapes import malformed  # for strangers' stores
+
+    _, _, kind, payload = frame
+    try:
+        return kind not in KINDS or not malformed(decode(kind, payload))
+    except (ValueError, TypeError, RecursionError):
+        return False
 
 
 def _read(

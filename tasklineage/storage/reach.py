@@ -41,6 +41,7 @@ from tasklineage.storage.records import (
     Verified,
     as_ref,
 )
+from tasklineage.storage.shapes import malformed
 
 _PINNED = ("file", "dir")
 """Kinds of conditions that name the object with the content of a file or folder."""
@@ -249,7 +250,9 @@ class _Reader:
         adder = self._adders.get(KINDS[kind])
         if adder is not None:
             with contextlib.suppress(*_MISREAD):
-                adder(writer, length, records.decode(kind, payload))
+                record = records.decode(kind, payload)
+                if not malformed(record):
+                    adder(writer, length, record)
 
     def _run(self, id: bytes, writer: str, length: int) -> RunFacts:
         run = self._graph.runs.get(id)

@@ -107,7 +107,11 @@ class Store:
         self._view: Any = _UNMAPPED
         self.signer = signer = _signer(path, signing_key, remote, read_only=read_only)
         self.journal = journal = Journal(
-            path, read_only=read_only, durability=durability, signer=signer
+            path,
+            read_only=read_only,
+            durability=durability,
+            signer=signer,
+            is_strange=not allow_pickle,
         )
         self._purges = Purges(self._counters, journal.reread)
         self._heeded = self._purges.seen

@@ -25,7 +25,6 @@ from tasklineage.errors import CorruptObject, MissingObject, StoreError
 from tasklineage.storage.codecs import PURGED
 from tasklineage.storage.epochs import SWEEPS, Counters
 from tasklineage.storage.erase import redacted
-from tasklineage.storage.fsck.facts import malformed
 from tasklineage.storage.held import reading
 from tasklineage.storage.journal import Damage, Journal
 from tasklineage.storage.parcel import Parcel, remove_stale
@@ -46,6 +45,7 @@ from tasklineage.storage.records import (
     encode,
     subject,
 )
+from tasklineage.storage.shapes import malformed
 from tasklineage.storage.store import Store
 from tasklineage.storage.sweeps import wait_until_free
 

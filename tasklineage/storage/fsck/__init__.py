@@ -25,6 +25,7 @@ from tasklineage.storage.fsck.stored import Stored
 from tasklineage.storage.fsck.values import check_values
 from tasklineage.storage.held import reading
 from tasklineage.storage.journal import Journal
+from tasklineage.storage.shapes import malformed
 from tasklineage.storage.signing import Signer, signer_for
 from tasklineage.storage.tables import Offsets
 
@@ -261,7 +262,7 @@ class Check:
         for frame in Journal(self.root, read_only=True, signer=self.signer).scan({}):
             try:
                 record = records.decode(frame.kind, frame.payload)
-                if facts.malformed(record):
+                if malformed(record):
                     continue
                 mentioned = wanted.keys() & set(facts.mentions(record))
             except (ValueError, TypeError, RecursionError):

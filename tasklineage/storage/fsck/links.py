@@ -18,6 +18,7 @@ from tasklineage.storage.fsck.findings import Finding, Findings
 from tasklineage.storage.fsck.segments import Segments
 from tasklineage.storage.journal import Batch, Journal
 from tasklineage.storage.records import KINDS, CallBegin, CallEnd, Code, LeftOut, Versions
+from tasklineage.storage.shapes import malformed
 from tasklineage.storage.tables import Tables
 
 _NO_PRODUCER = """SELECT hits.id, hits.producer, runs.id FROM calls AS hits
@@ -156,7 +157,7 @@ class Links:
             return False
         try:
             record = records.decode(kind, payload)
-            problem = facts.malformed(record)
+            problem = malformed(record)
         except (ValueError, TypeError, RecursionError) as error:
             record, problem = None, str(error)
         fault = "record-malformed"

@@ -24,6 +24,7 @@ from tasklineage.storage.fsck.findings import Findings
 from tasklineage.storage.journal import Frame, Journal
 from tasklineage.storage.objects import Objects
 from tasklineage.storage.records import Ref
+from tasklineage.storage.shapes import malformed
 from tasklineage.storage.signing import Signer
 
 _LASTING = frozenset({"plain", "numpy", "text", "bytes"})
@@ -56,7 +57,7 @@ class _Decoder:
         """Decode what a record says is stored."""
         try:
             record = records.decode(frame.kind, frame.payload)
-            if facts.malformed(record):
+            if malformed(record):
                 return
         except (ValueError, TypeError, RecursionError):
             return
