@@ -45,6 +45,7 @@ from tasklineage.key.contents import (
     opaque_spaces,
     public_place,
     registry_of,
+    scripted_parts,
     source_of,
     wrapped_parts,
     wrapper_parts,
@@ -561,9 +562,10 @@ class Walk:
         if kind is CodeType:
             return Leaf("value", name, facts_of(value).digest, value)
         spaces = opaque_spaces(value, is_ours=self._boundary.has_class(kind))
-        if not spaces:
+        scripted = scripted_parts(value)
+        if not spaces and not scripted:
             return self._without_parts(value, name, is_watched=is_watched)
-        parts: list[tuple[str, Any]] = [("type", kind)]
+        parts: list[tuple[str, Any]] = [("type", kind), *scripted]
         for space, items in spaces:
             self.recorder.bind_all(space, items)
             parts += item_parts(items)

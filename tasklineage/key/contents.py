@@ -67,6 +67,8 @@ _OF_IPYTHON = frozenset(
 )  # fmt: skip
 _RECORDS = frozenset({"SimpleNamespace", "Namespace"})
 """Classes of libraries that hold nothing but attributes: of `types`, and of `argparse`."""
+_OF_JAX = "_jit_info"
+"""What `jax.jit` keeps of its function, with handles of the process in it; `wraps` copies it."""
 _HISTORY = re.compile(r"_i?\d+")
 
 
@@ -169,7 +171,7 @@ def wrapper_parts(function: FunctionType) -> list[Part]:
         return registry_parts(registry)
     cells = zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
     parts = [(f"cell {name}", content) for name, cell in cells for content in _content(cell)]
-    return [*parts, *by_name(function.__dict__)]
+    return [*parts, *(part for part in by_name(function.__dict__) if part[0] != _OF_JAX)]
 
 
 def public_place(value: Any) -> str | None:
@@ -224,6 +226,15 @@ def opaque_spaces(value: Any, *, is_ours: bool) -> list[tuple[Any, dict[Any, Any
         space = _attributes_of(value)
         found += [(space, dict(space))] if space else []
     return found
+
+
+def scripted_parts(value: Any) -> list[Part]:
+    """What a function or module that `torch.jit` has compiled does: its code, and its tensors."""
+    if not str(type(value).__module__).startswith("torch.jit"):
+        return []
+    modules = list(value.modules()) if hasattr(value, "modules") else [value]
+    state = dict(value.state_dict()) if hasattr(value, "state_dict") else {}
+    return [("code", tuple(getattr(one, "code", "") for one in modules)), ("state", state)]
 
 
 def item_parts(items: Mapping[Any, Any]) -> list[Part]:

@@ -693,3 +693,23 @@ def test_compiled_code_in_a_global_counts_by_what_it_does(project: Project) -> N
     assert_seen(main.run, lambda: setattr(main, "CODE", compile("x + 2", "f", "eval")))
     main.CODE = compile("(x + 1)  # so", "g", "eval")
     assert code_version(main.run).digest == first
+
+
+def test_what_torch_has_compiled_counts_by_its_code(project: Project) -> None:
+    torch = pytest.importorskip("torch")
+    main = project.load(
+        """
+        import torch
+        def plus(x: torch.Tensor) -> torch.Tensor:
+            return x + 1
+        def minus(x: torch.Tensor) -> torch.Tensor:
+            return x - 1
+        @task
+        def run(x): return compiled(x)
+        """
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        plus, minus = torch.jit.script(main.plus), torch.jit.script(main.minus)
+    main.compiled = plus
+    assert_seen(main.run, lambda: setattr(main, "compiled", minus))
