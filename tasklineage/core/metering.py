@@ -21,6 +21,7 @@ from typing import Any, ClassVar
 _BRIEF = 1e-3
 """Seconds below which a call inside of another is not worth a look at the memory."""
 _RESET_PEAK = b"5"
+_PAGE = 1 << 13
 
 
 Usage = tuple[float | None, int | None, int | None]
@@ -44,6 +45,8 @@ class Meters:
     running: ClassVar[list[Meter]] = []
     looked: ClassVar[float] = 0.0
     """When the maximum was last looked at."""
+    is_reset: ClassVar[bool] = False
+    """Whether the kernel is known to begin a maximum anew when it is told to."""
     floor: ClassVar[int] = 0
     """The maximum as it was then."""
 
@@ -98,9 +101,11 @@ def _look(meters: list[Meter]) -> None:
 
 def _begin_maximum() -> None:
     if Meters.in_use:
-        with contextlib.suppress(OSError), open("/proc/self/clear_refs", "wb", 0) as file:
-            file.write(_RESET_PEAK)
-        Meters.floor = _status()[0]
+        with contextlib.suppress(OSError):
+            os.write(_Files.opened("clear_refs", os.O_WRONLY), _RESET_PEAK)
+        if not Meters.is_reset:
+            Meters.floor, now = _status()
+            Meters.is_reset = Meters.floor == now
     for cuda, device in _cuda_devices():
         cuda.reset_peak_memory_stats(device)
 
@@ -110,14 +115,13 @@ def _peak_memory() -> int:
     if not Meters.in_use:
         return 0
     peak, now = _status()
-    return peak if peak > Meters.floor else now
+    return peak if Meters.is_reset or peak > Meters.floor else now
 
 
 def _status() -> tuple[int, int]:
     """The most bytes that were resident, and those that are; 0 where nobody says it."""
     try:
-        with open("/proc/self/status", "rb", 0) as file:
-            content = file.read()
+        content = os.pread(_Files.opened("status", os.O_RDONLY), _PAGE, 0)
     except OSError:  # not Linux
         return 0, 0
     return _kilobytes(content, b"VmHWM:"), _kilobytes(content, b"VmRSS:")
@@ -154,7 +158,29 @@ def _cuda_devices() -> Iterator[tuple[Any, int]]:
             yield cuda, device
 
 
+class _Files:
+    """Files in which the kernel tells of this process, kept open: they are read for each call."""
+
+    known: ClassVar[dict[str, int]] = {}
+
+    @classmethod
+    def opened(cls, name: str, flags: int) -> int:
+        """The descriptor of one of them.
+
+        Raises
+        ------
+        OSError
+            There is no such file here, or it may not be opened.
+        """
+        fd = cls.known.get(name)
+        if fd is None:
+            fd = cls.known[name] = os.open(f"/proc/self/{name}", flags | os.O_CLOEXEC)
+        return fd
+
+
 def _after_fork() -> None:
+    while _Files.known:  # which tell of the parent
+        os.close(_Files.known.popitem()[1])
     Meters.lock = threading.Lock()
     Meters.running = []
 

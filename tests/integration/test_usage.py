@@ -278,4 +278,5 @@ def test_a_maximum_that_the_kernel_keeps_is_not_taken_for_that_of_a_call(
     said = iter((at_first, at_last))
     monkeypatch.setattr(metering, "_status", lambda: next(said))
     monkeypatch.setattr(Meters, "in_use", True)
+    monkeypatch.setattr(Meters, "is_reset", False)
     assert Meter(is_outermost=True).end()[1] == expected
