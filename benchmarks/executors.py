@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,11 @@ def timed(work: Callable[[], object]) -> float:
     return time.perf_counter() - began
 
 
+def gathered(client: Any, numbers: range) -> None:
+    """The same, by Dask alone."""
+    client.gather(client.map(add, numbers, pure=False))
+
+
 def mapped(task: Any, *iterables: Any, executor: Any, **shared: Any) -> Callable[[], object]:
     """A map whose results go to a new store."""
 
@@ -89,7 +95,7 @@ def processes(rounds: int) -> dict[str, dict[str, float]]:
             ours = mapped(paused, [seconds] * count, numbers, executor=pool)
             row.setdefault("tasklineage", []).append(timed(ours))
             theirs = [delayed(pause)(seconds, n) for n in numbers]
-            row.setdefault("joblib, loky", []).append(timed(lambda work=theirs: parallel(work)))
+            row.setdefault("joblib, loky", []).append(timed(partial(parallel, theirs)))
     pool.shutdown()
     return medians(found)
 
@@ -108,9 +114,7 @@ def dask(rounds: int) -> dict[str, dict[str, float]]:
         for number in range(rounds):
             numbers = range(number * 10_000, number * 10_000 + 10_000)
             row["tasklineage"].append(timed(mapped(added, numbers, executor=executor)))
-            row["client.map"].append(
-                timed(lambda ns=numbers: client.gather(client.map(add, ns, pure=False)))
-            )
+            row["client.map"].append(timed(partial(gathered, client, numbers)))
         executor.shutdown()
     return medians({"10,000 trivial calls on Dask": row})
 

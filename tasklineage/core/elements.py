@@ -101,9 +101,9 @@ class Elements:
         self.task = task
         self._elsewhere = None if executor.shares_memory else executor
         """Who runs the bodies, if that is not this process."""
-        is_together = (
-            self._elsewhere and not task.settings.resources and task.settings.timeout is None
-        )
+        settings = task.settings
+        waits = bool(getattr(settings.retries, "wait", 0)) or settings.timeout is not None
+        is_together = self._elsewhere and not settings.resources and not waits
         workers = min(executor.width, most or executor.width)
         self.portion = Portion(executor.portion if is_together else 0.0, workers)
         """How many calls are executed in one go."""

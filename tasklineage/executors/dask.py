@@ -56,6 +56,8 @@ _STARTING = 120.0
 """Seconds that the workers of a cluster of our own have to come."""
 _FRESH = 1.0
 """Seconds for which what is known of the workers is not asked for again."""
+_LISTENING = 5.0
+"""Seconds that what was told has to arrive after the outcome."""
 _LONELY = 10
 """Seconds without any worker after which somebody should know."""
 _STOPPED = 5.0
@@ -273,13 +275,15 @@ class Dask(Executor):
 class _Flying:
     """A work in flight."""
 
-    __slots__ = ("future", "hear", "slot", "was_interrupted")
+    __slots__ = ("future", "hear", "heard", "slot", "was_interrupted")
 
     def __init__(self, hear: Hear, slot: int) -> None:
         self.hear = hear
         self.slot = slot
         self.future: Any = None
         self.was_interrupted = False
+        self.heard = 0
+        """How often something was told; the loop of the client counts."""
 
 
 class _Cluster:
@@ -356,7 +360,7 @@ class _Cluster:
         from distributed.scheduler import KilledWorker
 
         try:
-            kind, reply = flying.future.result()
+            kind, reply, told = flying.future.result()
         except KilledWorker as error:
             raise WorkerLost(f"Dask gave it up: {error}", exitcode=None) from None
         except TasklineageError:
@@ -378,6 +382,9 @@ class _Cluster:
         if kind == LOST:
             where = pickle.loads(reply)
             raise WorkerLost(f"the Dask worker {where} was lost", exitcode=None)
+        until = time.monotonic() + _LISTENING
+        while flying.heard < told and time.monotonic() < until:  # it comes by another way
+            time.sleep(0.001)
         return kind, reply
 
     def interrupt(self) -> bool:
@@ -402,6 +409,7 @@ class _Cluster:
         if flying is None:
             return
         flying.hear(pickle.loads(told))
+        flying.heard += 1
 
     # A worker that was stopped is known to the scheduler as alive for minutes.
 

@@ -39,20 +39,24 @@ class Ticket(NamedTuple):
     """The resources that it holds."""
 
 
-def run(content: bytes, ticket: Ticket) -> tuple[int, bytes]:
-    """What comes of a packed work, as a kind and its content."""
+def run(content: bytes, ticket: Ticket) -> tuple[int, bytes, int]:
+    """What comes of a packed work: a kind, its content, and how often something was told."""
     from distributed import get_worker
 
     worker = Here.dask_worker = get_worker()
     before = _begun_before(worker, ticket)
     if before is not None:
-        return LOST, pickle.dumps(before)
+        return LOST, pickle.dumps(before), 0
+    count = 0
 
     def tell(told: Any) -> None:
+        nonlocal count
+        count += 1
         worker.log_event(ticket.session, (ticket.token, pickle.dumps(told)))
 
     context = copy_context()
-    return context.run(_outcome, worker, content, ticket, tell)
+    kind, reply = context.run(_outcome, worker, content, ticket, tell)
+    return kind, reply, count
 
 
 def _begun_before(worker: Any, ticket: Ticket) -> str | None:

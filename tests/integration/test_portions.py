@@ -298,3 +298,19 @@ def test_a_stored_argument_travels_as_where_it_is(
         monkeypatch.setattr(parcels, "_stored", None)  # nothing is packed, or it fails
         assert tl.map(totalled, made, text=text).results() == expected
     assert {(e.producer.task, e.path) for e in run.graph().edges} >= {(produced.name, "values")}
+
+
+def test_a_call_that_waits_before_it_is_tried_again_keeps_no_other_waiting(
+    pool: Processes, tmp_path: Path
+) -> None:
+    @task(ignore=["folder"], retries=tl.Retry(1, wait=3))
+    def flaky(x: int, folder: str) -> int:
+        note(folder, f"{x} {time.monotonic()}")
+        if x == 200 and sum(one.startswith("200 ") for one in notes(Path(folder))) == 1:
+            raise ValueError("once")
+        return x
+
+    with tl.run("flaky", executor=pool):
+        assert tl.map(flaky, range(400), folder=str(tmp_path)).results() == list(range(400))
+    times = {one.split()[0]: float(one.split()[1]) for one in notes(tmp_path)}
+    assert max(times, key=lambda x: times[x]) == "200"
