@@ -268,7 +268,7 @@ class Dask(Executor):
                 where, timeout=_CONNECTING, set_as_default=False, name="tasklineage"
             )
         except (OSError, ValueError) as error:
-            raise ConfigError(f"no Dask scheduler answers at {where}: {error}") from error
+            raise ConfigError(f"no Dask scheduler answers at {where}: {error}") from None
         return _Cluster(client, client.close)
 
 
