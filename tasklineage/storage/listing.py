@@ -34,6 +34,7 @@ _COARSE_TICK = 2_100_000_000
 _QUIET, _SILENT = 600.0, 86_400.0
 """Seconds of silence after which a segment of another machine is no longer looked at every time,
 and those after which it is taken for finished."""
+_NO_FOLDER = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 _PASSING = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 """What says nothing about the file that could not be opened."""
 
@@ -244,8 +245,10 @@ class Listing:
         last = newest.key[1] if newest else 0
         try:
             names = os.listdir(f"{self._folder}/{writer}")
-        except (FileNotFoundError, NotADirectoryError):
-            return
+        except OSError as error:
+            if error.errno in _NO_FOLDER:
+                return
+            raise
         for seq in sorted(int(name) for name in names if is_segment(name)):
             if seq > last:
                 self._add(writer, seq)
