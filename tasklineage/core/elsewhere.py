@@ -114,7 +114,8 @@ def _shipped(
         )
         if delivery.wants_values:
             _apart.add(executor)
-            continue
+            if not any(delivery.replies):
+                continue
         if delivery.freight is not None:
             delivery.freight.unload(first.run.store)
         if not delivery.refusal:
@@ -127,7 +128,7 @@ def _shipped(
 
 
 _apart: weakref.WeakSet[Executor] = weakref.WeakSet()
-"""Those with workers that could not reach the store."""
+"""Those with workers that could not read arguments from the store."""
 
 
 def _salvaged(

@@ -34,7 +34,7 @@ from tasklineage.core.shipping import (
 )
 from tasklineage.core.task import Task
 from tasklineage.core.variables import called_with
-from tasklineage.errors import ConfigError
+from tasklineage.errors import ConfigError, TasklineageError
 from tasklineage.executors import parcels
 from tasklineage.executors.place import Here, around
 from tasklineage.executors.serving import packed_error
@@ -83,7 +83,12 @@ def _delivery(shipment: Shipment, run: RunState, tell: Tell) -> Delivery:
     if plan.code.digest != shipment.code:
         return Delivery(tuple(replies), 0.0, refusal=packed_error(_refusal(task, shipment)))
     for place, item in enumerate(shipment.items):
-        this = _received(task, plan, run, shipment, item)
+        try:
+            this = _received(task, plan, run, shipment, item)
+        except (TasklineageError, OSError):  # an argument cannot be read from the store here
+            if not shipment.has_references:
+                raise
+            return Delivery(tuple(replies), time.perf_counter() - began, wants_values=True)
         tell_of = partial(_tell_of, tell, place)
         # What one call sets is nothing to the next.
         reply = replies[place] = copy_context().run(_reply, this, shipment, item, tell_of)

@@ -138,7 +138,7 @@ class Delivery(NamedTuple):
     freight: Freight | None = None
     """What was recorded, where the store was out of reach."""
     wants_values: bool = False
-    """The store is out of reach, and with it arguments. None was begun."""
+    """Arguments could not be read from the store: those without a reply were not begun."""
     refusal: bytes = b""
     """The worker has other code, as this exception says; none was begun. The process ends, and the
     next one may have the same."""

@@ -314,3 +314,35 @@ def test_a_call_that_waits_before_it_is_tried_again_keeps_no_other_waiting(
         assert tl.map(flaky, range(400), folder=str(tmp_path)).results() == list(range(400))
     times = {one.split()[0]: float(one.split()[1]) for one in notes(tmp_path)}
     assert max(times, key=lambda x: times[x]) == "200"
+
+
+@task
+def wrapped(x: int) -> Any:
+    return Wrapped(x)
+
+
+@task
+def unwrapped(place: int, one: Any) -> int:
+    return int(one.values[place])
+
+
+class Wrapped:
+    """Stored as a pickle, and of a class that a worker may not find."""
+
+    def __init__(self, x: int) -> None:
+        self.values = np.full(200_000, x)
+        self.nbytes = self.values.nbytes
+
+
+def test_an_argument_that_the_worker_cannot_read_travels_by_value(
+    pool: Processes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with tl.run("unreadable", executor="inline", store=tmp_path / "store"):
+        one = wrapped(7)
+    for path in (tmp_path / "store/objects").glob("??/*"):
+        path.chmod(0o600)
+        path.write_bytes(b"damaged")
+    with tl.run("by value", executor=pool, store=tmp_path / "store") as run:
+        found = tl.map(unwrapped, range(30), one=one).results()
+    assert found == [7] * 30
+    assert run.executed == 30
