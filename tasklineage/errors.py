@@ -23,6 +23,7 @@
     ├── TooManyItems             (ValueError)    a map has more elements than `max_items`
     ├── TaskTimeout              (TimeoutError)  a call took longer than its `timeout`
     ├── WorkerLost                               a worker died while it executed a call
+    │   └── SchedulerLost                        the scheduler of a cluster is gone
     └── UnsatisfiableResources   (ValueError)    nobody offers the resources a task asks for
 
 A task's own exception is never wrapped: it reaches the caller as it was raised.

@@ -19,12 +19,13 @@ import contextlib
 import itertools
 import os
 import pickle
+import signal
 import threading
 import time
 import uuid
 import warnings
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import CancelledError
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
@@ -34,7 +35,7 @@ from tasklineage.executors import channel
 from tasklineage.executors.base import Executor, Work, interrupts
 from tasklineage.executors.child import Hear
 from tasklineage.executors.dask_offer import ClusterOffer, asked_of
-from tasklineage.executors.dask_worker import LOST, METADATA, Ticket, run
+from tasklineage.executors.dask_worker import LOST, Ticket, run
 from tasklineage.executors.limits import travelling
 from tasklineage.executors.parcels import pack_whole, unpack
 from tasklineage.executors.place import Here
@@ -301,6 +302,8 @@ class _Cluster:
         self._free: list[int] = []
         self._asked = 0.0
         self._workers: dict[str, Any] = {}
+        self._pids: dict[str, int] = {}
+        """The process of each worker of this machine, by address; 0: not known."""
         self._watcher: threading.Thread | None = None
         client.subscribe_topic(self._session, self._heard)
 
@@ -343,12 +346,7 @@ class _Cluster:
             self._flying[token] = flying
         ticket = Ticket(self._session, flying.slot, token, timeout, dict(amounts))
         try:
-            flying.future = self.client.submit(
-                run, content, ticket, key=f"tasklineage-{self._session}-{token}", pure=False,
-                retries=0, resources=asked_of(self.workers(), amounts),
-            )  # fmt: skip
-            self._watch()
-            return self._result(flying)
+            return self._result(flying, content, ticket)
         finally:
             with self._lock:
                 del self._flying[token]
@@ -356,10 +354,15 @@ class _Cluster:
             if flying.future is not None:
                 flying.future.release()
 
-    def _result(self, flying: _Flying) -> tuple[int, bytes]:
+    def _result(self, flying: _Flying, content: bytes, ticket: Ticket) -> tuple[int, bytes]:
         from distributed.scheduler import KilledWorker
 
         try:
+            flying.future = self.client.submit(
+                run, content, ticket, key=f"tasklineage-{self._session}-{ticket.token}",
+                pure=False, retries=0, resources=asked_of(self.workers(), ticket.amounts),
+            )  # fmt: skip
+            self._watch()
             kind, reply, told = flying.future.result()
         except KilledWorker as error:
             raise WorkerLost(f"Dask gave it up: {error}", exitcode=None) from None
@@ -368,7 +371,8 @@ class _Cluster:
         except (CancelledError, OSError, RuntimeError) as error:
             if flying.was_interrupted:
                 raise CancelledError("it was interrupted") from None
-            if self.client.status != "running" or flying.future.status in ("cancelled", "lost"):
+            status = None if flying.future is None else flying.future.status
+            if self.client.status != "running" or status in ("cancelled", "lost"):
                 raise SchedulerLost(
                     f"the Dask scheduler at {self.address} is gone ({error}); what was finished is "
                     "in the store"
@@ -439,31 +443,48 @@ class _Cluster:
                 )
             now = time.monotonic()
             since = {place: since.get(place, now) for place in self._stopped()}
-            for (address, _), began in since.items():
+            for (address, pid), began in since.items():
                 if now - began >= _STOPPED:
-                    self._give_up(address)
+                    self._give_up(address, pid)
 
     def _stopped(self) -> set[tuple[str, int]]:
-        """The address and process of each worker of this machine that is stopped in a work."""
-        with contextlib.suppress(Exception):  # the scheduler is gone, as others will find
-            begun = self.client.get_metadata([METADATA, self._session], {})
-            with self._lock:
-                flying = {str(one.slot): token for token, one in self._flying.items()}
-            host = os.uname().nodename
-            return {
-                (address, pid)
-                for slot, (token, address, where, pid) in begun.items()
-                if flying.get(slot) == token and where == host and _is_stopped(pid)
-            }
-        return set()
+        """The address and process of each worker of this machine that is stopped."""
+        workers = self.workers()
+        unknown = workers.keys() - self._pids.keys()
+        if unknown:
+            self._pids |= dict.fromkeys(unknown, 0) | _listeners(unknown)
+        return {(one, self._pids[one]) for one in workers if _is_stopped(self._pids[one])}
 
-    def _give_up(self, address: str) -> None:
-        """Have the scheduler forget a worker."""
-        with contextlib.suppress(Exception):  # it knows already, or it is gone
+    def _give_up(self, address: str, pid: int) -> None:
+        """End a worker that was stopped: its nanny begins another. One without is forgotten."""
+        if self._workers.get(address, {}).get("nanny"):
+            with contextlib.suppress(OSError):  # it is somebody else's
+                os.kill(pid, signal.SIGKILL)
+                return
+        with contextlib.suppress(Exception):  # the scheduler knows already, or it is gone
             self.client.sync(
                 self.client.scheduler.unregister, address=address,
                 stimulus_id=f"tasklineage-stopped-{time.time()}",
             )  # fmt: skip
+
+
+def _listeners(addresses: Iterable[str]) -> dict[str, int]:
+    """The processes of this machine that listen at some of these addresses."""
+    psutil: Any = import_module("psutil")  # it comes with distributed
+    found: dict[str, int] = {}
+    with contextlib.suppress(psutil.Error, OSError):  # nobody tells us
+        nets = psutil.net_if_addrs().values()
+        here = {interface.address for net in nets for interface in net}
+        pids = {
+            one.laddr.port: one.pid
+            for one in psutil.net_connections("tcp")
+            if one.status == psutil.CONN_LISTEN and one.pid
+        }
+        for address in addresses:
+            host, _, port = address.rpartition("://")[2].rpartition(":")
+            if host.strip("[]") in here and port.isdecimal() and int(port) in pids:
+                found[address] = pids[int(port)]
+    return found
 
 
 def _is_stopped(pid: int) -> bool:

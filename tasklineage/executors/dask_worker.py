@@ -6,7 +6,6 @@ it was begun before, under the number of the slot that its sender has it in: the
 
 from __future__ import annotations
 
-import os
 import pickle
 import threading
 from collections.abc import Callable, Mapping
@@ -64,7 +63,7 @@ def _begun_before(worker: Any, ticket: Ticket) -> str | None:
     from distributed.utils import sync
 
     keys = [METADATA, ticket.session, str(ticket.slot)]
-    value = [ticket.token, worker.address, os.uname().nodename, os.getpid()]
+    value = [ticket.token, worker.address]
 
     async def ask() -> str | None:
         known = await worker.scheduler.get_metadata(keys=keys, default=None)

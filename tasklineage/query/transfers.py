@@ -248,7 +248,7 @@ def import_bundle(
     """
     target = _destination(store, dry_run)
     with bundle.opened(Path(path)) as opened:
-        source = Source(opened.store.journal, opened.objects, is_strange=True)
+        source = Source(reader(opened.store), opened.objects, is_strange=True)
         return _carried(_Order(opened.store, source, str(path), things, dry_run, tell), target)
 
 

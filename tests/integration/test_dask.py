@@ -207,7 +207,7 @@ def test_a_worker_that_was_stopped_is_replaced(cluster: Dask, tmp_path: Path) ->
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
     assert run.failed == 0
-    assert {x for x, n in notes(tmp_path).items() if n > 1} <= {"5"}
+    assert sum(n > 1 for n in notes(tmp_path).values()) <= 1  # it may have gone on to the next
 
 
 PROGRAM = """
@@ -396,10 +396,10 @@ def test_the_scheduler_goes_and_what_was_finished_is_kept(tmp_path: Path) -> Non
             with pytest.raises(tl.WorkerLost, match="scheduler"):
                 fan.results()
         done = [call for call in run.calls if call.status == "done"]
-        assert len(done) >= 4
+        assert 3 in {call.args["x"] for call in done}
         with tl.run("rest", executor="threads:8") as rest:
             tl.map(slow, range(100), folder=str(tmp_path)).results()
-        assert rest.hits >= 4
+        assert rest.hits >= len(done)
     finally:
         for process in (scheduler, worker):
             process.kill()
