@@ -214,11 +214,12 @@ def starts_by_value(task: Task[Any, Any]) -> bool:
     has changed it on import, as pytest does with the assertions of tests.
     """
     rewritten = {name: module for name, module in list(sys.modules.items()) if _is_hooked(module)}
-    if task.__wrapped__.__module__ not in rewritten.keys() - _Packed.by_value:
+    own, missing = task.__wrapped__.__module__, rewritten.keys() - _Packed.by_value
+    if own not in rewritten or not missing:
         return False
     import cloudpickle
 
-    for name in rewritten.keys() - _Packed.by_value:
+    for name in {own} & missing or missing:  # its own; if that was not enough, the others
         cloudpickle.register_pickle_by_value(rewritten[name])
         _Packed.by_value.add(name)
     _Packed.tasks.clear()
