@@ -32,14 +32,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from tasklineage.errors import ConfigError, SchedulerLost, TasklineageError, WorkerLost
 from tasklineage.executors import channel
-from tasklineage.executors.base import Executor, Work, interrupts
+from tasklineage.executors.base import Executor, interrupts
 from tasklineage.executors.child import Hear
 from tasklineage.executors.dask_offer import ClusterOffer, asked_of
 from tasklineage.executors.dask_worker import LOST, Ticket, run
 from tasklineage.executors.limits import travelling
 from tasklineage.executors.parcels import pack_whole, unpack
+from tasklineage.executors.performing import Performing
 from tasklineage.executors.place import Here
-from tasklineage.executors.processes import Plain
 from tasklineage.executors.resources import Offer, held
 from tasklineage.executors.serving import unpacked_error
 from tasklineage.executors.threads import Threads, cpus
@@ -66,7 +66,7 @@ _STOPPED = 5.0
 _SCHEMES = ("tcp://", "tls://", "ucx://", "ws://", "wss://", "inproc://")
 
 
-class Dask(Executor):
+class Dask(Performing):
     """Runs works on a Dask cluster: the user's, or one of this machine that begins when needed.
 
     Parameters
@@ -175,17 +175,6 @@ class Dask(Executor):
                 self._driver = Threads(self.slots)
             return self._driver
 
-    def submit(
-        self,
-        call: Callable[[], T],
-        *,
-        resources: Mapping[str, object] | None = None,
-        timeout: float | None = None,
-    ) -> Work[T]:
-        self._check()
-        perform = self._holding(lambda: self.perform(Plain(call), timeout=timeout), resources)
-        return self.driver.submit(perform)
-
     def perform(
         self,
         call: Callable[[Callable[[Any], None]], T],
@@ -239,10 +228,6 @@ class Dask(Executor):
         if self._where is not None and not isinstance(self._where, str):
             self._where = self.address
         self._reset()
-
-    def _check(self) -> None:
-        if self._closed:
-            raise ConfigError(f"{self!r} has been shut down: nothing can be submitted to it")
 
     def _connected(self) -> _Cluster:
         if self._cluster is None:

@@ -20,11 +20,12 @@ from concurrent.futures import CancelledError
 from typing import Any, ClassVar, TypeVar
 
 from tasklineage.errors import ConfigError, WorkerLost
-from tasklineage.executors.base import Executor, Work, interrupts
+from tasklineage.executors.base import Executor, interrupts
 from tasklineage.executors.child import Child, Hear, NotStarted
 from tasklineage.executors.leases import Limits
 from tasklineage.executors.limits import Declared, travelling
 from tasklineage.executors.parcels import pack, rules
+from tasklineage.executors.performing import Performing
 from tasklineage.executors.place import Here
 from tasklineage.executors.resources import Offer, amounts, machine_offer, offer_of
 from tasklineage.executors.threads import Threads, cpus
@@ -32,7 +33,7 @@ from tasklineage.executors.threads import Threads, cpus
 T = TypeVar("T")
 
 
-class Processes(Executor):
+class Processes(Performing):
     """Runs up to `n` works at once, each in a process of its own; by default one for each CPU.
 
     By default there are as many GPUs as this process sees; `gpus` says how many it shall use, and
@@ -99,17 +100,6 @@ class Processes(Executor):
     def driver(self) -> Executor:
         return self._driver
 
-    def submit(
-        self,
-        call: Callable[[], T],
-        *,
-        resources: Mapping[str, object] | None = None,
-        timeout: float | None = None,
-    ) -> Work[T]:
-        self._check()
-        perform = self._holding(lambda: self.perform(Plain(call), timeout=timeout), resources)
-        return self.driver.submit(perform)
-
     def perform(
         self,
         call: Callable[[Callable[[Any], None]], T],
@@ -165,10 +155,6 @@ class Processes(Executor):
             child.abandon()
         self._reset()
 
-    def _check(self) -> None:
-        if self._closed:
-            raise ConfigError(f"{self!r} has been shut down: nothing can be submitted to it")
-
     def _taken(self, devices: str) -> Child:
         """An idle process that lives and has always seen these GPUs, or a new one.
 
@@ -216,17 +202,6 @@ class Processes(Executor):
         if wait:
             for child in idle:
                 child.join()
-
-
-class Plain:
-    """A callable without parameters, as `perform` takes one."""
-
-    def __init__(self, call: Callable[[], Any]) -> None:
-        self.call = call
-
-    def __call__(self, tell: Callable[[Any], None]) -> Any:
-        tell(True)
-        return self.call()
 
 
 class _Pools:
