@@ -373,7 +373,16 @@ def _generated_by_namedtuple(namespace: dict[str, Any]) -> Iterator[str]:
 def _reduction(cls: type) -> Any:
     """How `copy` and `pickle` take instances apart, if somebody has told them."""
     copyreg = sys.modules.get("copyreg")
-    return getattr(copyreg, "dispatch_table", {}).get(cls)
+    found = getattr(copyreg, "dispatch_table", {}).get(cls)
+    if issubclass(cls, BaseException) and _home(found) != _home(cls):
+        return (
+            None  # libraries do so with the exceptions of everybody, to send them with tracebacks
+        )
+    return found
+
+
+def _home(thing: Any) -> str:
+    return str(getattr(thing, "__module__", "")).partition(".")[0]
 
 
 def _is_enum(cls: type) -> bool:
