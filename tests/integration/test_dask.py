@@ -480,3 +480,27 @@ def test_workers_that_cannot_reach_the_store_send_what_they_recorded(
             tl.map(with_parts, range(30)).results()
             assert int(sized(40)[0]) == 40
         assert (again.executed, again.hits) == (0, 31)
+
+
+class Unusual(Exception):
+    """Of the project; Dask has told `copyreg` how it travels."""
+
+
+@task
+def may_raise(x: int) -> int:
+    if x < 0:
+        raise Unusual(x)
+    return x
+
+
+def test_a_code_version_is_the_same_whether_dask_is_there_or_not(cluster: Dask) -> None:
+    copyreg = pytest.importorskip("copyreg")
+    assert cluster.client.status == "running"
+    with_dask = may_raise.code_version
+    told = copyreg.dispatch_table.pop(Unusual, None)
+    try:
+        fresh = task(may_raise.__wrapped__, name=may_raise.name)
+        assert fresh.code_version == with_dask
+    finally:
+        if told is not None:
+            copyreg.dispatch_table[Unusual] = told
