@@ -14,7 +14,6 @@ a work that is begun a second time says so at once and does nothing (see `dask_w
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import itertools
 import os
@@ -24,7 +23,6 @@ import threading
 import time
 import uuid
 import warnings
-import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import CancelledError
 from importlib import import_module
@@ -32,13 +30,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from tasklineage.errors import ConfigError, SchedulerLost, TasklineageError, WorkerLost
 from tasklineage.executors import channel
-from tasklineage.executors.base import Executor, interrupts
+from tasklineage.executors.base import Executor
 from tasklineage.executors.child import Hear
 from tasklineage.executors.dask_offer import ClusterOffer, asked_of
 from tasklineage.executors.dask_worker import LOST, Ticket, run
 from tasklineage.executors.limits import travelling
 from tasklineage.executors.parcels import pack_whole, unpack
-from tasklineage.executors.performing import Performing
+from tasklineage.executors.performing import Performing, made_here
 from tasklineage.executors.place import Here
 from tasklineage.executors.resources import Offer, held
 from tasklineage.executors.serving import unpacked_error
@@ -96,12 +94,12 @@ class Dask(Performing):
                 raise ConfigError(f"Dask({what}={number!r}): it is a whole number")
             if number is not None and where is not None:
                 raise ConfigError(f"Dask({where!r}, {what}={number}): the cluster exists already")
+        super().__init__()
         self._where = _checked(where)
         self._n_workers = n_workers
         self._gpus = gpus
         self._offer = ClusterOffer(self)
         self._reset()
-        _All.executors.add(self)
 
     def _reset(self) -> None:
         self._lock = threading.Lock()
@@ -116,6 +114,8 @@ class Dask(Performing):
         return f"Dask({self.address or self._where!r})"
 
     def __reduce__(self) -> tuple[Any, ...]:
+        if self.address is None:
+            return _copied, (self.token, self._n_workers, self._gpus)
         return Dask, (self.address,)
 
     @property
@@ -514,27 +514,6 @@ def _distributed() -> Any:
         ) from error
 
 
-class _All:
-    """All executors of this process, for fork and exit."""
-
-    executors: ClassVar[weakref.WeakSet[Dask]] = weakref.WeakSet()
-
-
-def _forget_parent() -> None:
-    for one in list(_All.executors):
-        one.forget_parent()
-
-
-def _end_all() -> None:
-    for one in list(_All.executors):
-        one.end()
-
-
-def _interrupt_all() -> bool:
-    ended = [one.interrupt() for one in list(_All.executors)]  # all of them
-    return any(ended)
-
-
-os.register_at_fork(after_in_child=_forget_parent)
-atexit.register(_end_all)
-interrupts.append(_interrupt_all)
+def _copied(token: str, n_workers: int | None, gpus: int | None) -> Executor:
+    """The cluster of a process that has not begun, where it was made; elsewhere one like it."""
+    return made_here(token) or Dask(n_workers=n_workers, gpus=gpus)

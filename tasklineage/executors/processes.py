@@ -10,22 +10,19 @@ when it dies.
 
 from __future__ import annotations
 
-import atexit
 import os
-import uuid
-import weakref
 from _thread import allocate_lock
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import CancelledError
 from typing import Any, ClassVar, TypeVar
 
 from tasklineage.errors import ConfigError, WorkerLost
-from tasklineage.executors.base import Executor, interrupts
+from tasklineage.executors.base import Executor
 from tasklineage.executors.child import Child, Hear, NotStarted
 from tasklineage.executors.leases import Limits
 from tasklineage.executors.limits import Declared, travelling
 from tasklineage.executors.parcels import pack, rules
-from tasklineage.executors.performing import Performing
+from tasklineage.executors.performing import Performing, made_here
 from tasklineage.executors.place import Here
 from tasklineage.executors.resources import Offer, amounts, machine_offer, offer_of
 from tasklineage.executors.threads import Threads, cpus
@@ -65,10 +62,8 @@ class Processes(Performing):
         self._resources = dict(resources or {})
         self._declared = Limits(amounts(resources)) if resources else None
         self._offer = _offer(gpus, self._declared)
-        self.token = uuid.uuid4().hex
-        """What a copy of it is known by where it was made."""
+        super().__init__()
         self._reset()
-        _Pools.all[self.token] = self
 
     def _reset(self) -> None:
         self._lock = allocate_lock()
@@ -204,12 +199,10 @@ class Processes(Performing):
                 child.join()
 
 
-class _Pools:
-    """All pools of this process, for fork and exit."""
-
-    all: ClassVar[weakref.WeakValueDictionary[str, Processes]] = weakref.WeakValueDictionary()
-    in_worker: ClassVar[dict[str, Executor]] = {}
+class _InWorkers:
     """What stands here, in a worker, for pools of other processes."""
+
+    known: ClassVar[dict[str, Executor]] = {}
 
 
 class _InWorker(Threads):
@@ -233,31 +226,13 @@ def _copied(token: str, n: int, gpus: int | None, resources: Mapping[str, Any]) 
     """The pool that was copied, where it was made; elsewhere another one like it."""
     if Here.is_worker:
         return Threads(1)
-    return _Pools.all.get(token) or Processes(n, gpus=gpus, resources=resources)
+    return made_here(token) or Processes(n, gpus=gpus, resources=resources)
 
 
 def _in_worker(token: str, declared: Limits) -> Executor:
-    if token not in _Pools.in_worker:
-        _Pools.in_worker[token] = _InWorker(declared)
-    return _Pools.in_worker[token]
+    if token not in _InWorkers.known:
+        _InWorkers.known[token] = _InWorker(declared)
+    return _InWorkers.known[token]
 
 
-def _forget_parent() -> None:
-    for pool in list(_Pools.all.values()):
-        pool.forget_parent()
-
-
-def _end_all() -> None:
-    for pool in list(_Pools.all.values()):
-        pool.end()
-
-
-def _interrupt_all() -> bool:
-    ended = [pool.interrupt() for pool in list(_Pools.all.values())]  # all of them
-    return any(ended)
-
-
-os.register_at_fork(after_in_child=_forget_parent)
-atexit.register(_end_all)
-interrupts.append(_interrupt_all)
 rules[Processes] = Processes.reduced_for_worker

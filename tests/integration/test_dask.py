@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -504,3 +505,12 @@ def test_a_code_version_is_the_same_whether_dask_is_there_or_not(cluster: Dask) 
     finally:
         if told is not None:
             copyreg.dispatch_table[Unusual] = told
+
+
+def test_a_copy_of_a_cluster_that_has_not_begun_is_that_cluster() -> None:
+    unstarted = Dask(n_workers=3, gpus=2)
+    content = pickle.dumps(unstarted)
+    assert pickle.loads(content) is unstarted
+    del unstarted
+    elsewhere = pickle.loads(content)
+    assert repr(elsewhere) == "Dask(n_workers=3)"
