@@ -135,10 +135,13 @@ def _killable(call: Any, ticket: Ticket, tell: Callable[[Any], None]) -> Any:
 
 
 class _Slot(Executor):
-    """The threads of a Dask worker, as a place that is lent while a work waits."""
+    """The thread of a work on a Dask worker, as a place that is lent while the work waits."""
 
     name: ClassVar[str] = "dask"
     slots = 1
+
+    def __init__(self) -> None:
+        self._is_lent = False
 
     def submit(
         self,
@@ -153,8 +156,11 @@ class _Slot(Executor):
         """Nothing was opened."""
 
     def lend(self, seat: Seat) -> None:
-        import_module("distributed").secede()
+        if not self._is_lent:  # still, where a coroutine went on at once
+            import_module("distributed").secede()
+            self._is_lent = True
 
     def retake(self, seat: Seat, *, at_once: bool) -> None:
         if not at_once:
             import_module("distributed").rejoin()
+            self._is_lent = False

@@ -126,6 +126,18 @@ def test_a_nested_map_is_spread_over_the_cluster(cluster: Dask, tmp_path: Path) 
     assert parents == {branch.name}
 
 
+@task
+async def awaits(x: int) -> int:
+    found = await tl.amap(square, [x, x + 1])
+    return sum(found) + await square.submit(x + 2) + await square.submit(x + 3)
+
+
+def test_a_coroutine_on_a_worker_awaits_one_thing_after_the_other(cluster: Dask) -> None:
+    with tl.run("coroutines", executor=cluster):
+        assert tl.map(awaits, [1, 3]).results() == [1 + 4 + 9 + 16, 9 + 16 + 25 + 36]
+        assert awaits.submit(5).result() == 25 + 36 + 49 + 64
+
+
 @task(timeout=1, ignore=["folder"])
 def hangs(x: int, folder: str) -> int:
     note(folder, x)
