@@ -36,6 +36,7 @@ class LocalWorkers:
             n_workers=0, host=_HOST, dashboard_address=f"{_HOST}:0", processes=True,
             silence_logs=50,
         )  # fmt: skip
+        self._cluster.shutdown_on_close = False  # `close` does it, when the workers have ended
         sys.path[:] = path  # the scheduler has put a folder of its own first
         life_read, self._life = os.pipe()
         arguments = [

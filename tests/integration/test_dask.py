@@ -232,8 +232,14 @@ def slow(x: int) -> int:
     time.sleep(0.05)
     return x
 
+@tl.task
+def nested(x: int) -> int:
+    return sum(tl.map(slow, [x, x + 1]))
+
 tl.configure(store=sys.argv[1], executor=tl.Dask(n_workers=2))
 print(tl.map(slow, range(int(sys.argv[2])), max_workers=4).results()[-1], flush=True)
+if sys.argv[2] == "60":
+    nested.submit(1000).result()
 """
 
 
