@@ -91,6 +91,7 @@ def call_details(call: Call) -> Json:
         "output": None if output is None else artifact_json(output),
         "error": _error(call.error),
         "attempts": [_attempt(attempt) for attempt in call.attempts],
+        "worker": call.worker,
         "cpu_time": call.cpu_time,
         "peak_memory": call.peak_memory,
         "peak_gpu_memory": call.peak_gpu_memory,

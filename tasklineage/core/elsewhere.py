@@ -37,6 +37,8 @@ from tasklineage.core.variables import packed_values
 from tasklineage.errors import SchedulerLost, TaskTimeout, WorkerLost
 from tasklineage.executors.resources import held
 from tasklineage.executors.serving import unpacked_error
+from tasklineage.key.digest import is_trivial
+from tasklineage.key.digest_tokens import SIMPLE
 from tasklineage.key.pins import live
 from tasklineage.storage.records import CAUGHT, DONE, LOST, TIMEOUT, Ref, as_ref, new_id
 
@@ -250,16 +252,32 @@ def _fold_in(parent: Fold, below: Fold) -> None:
 class _Elsewhere(Body):
     """The attempts of a call that a worker executes, as they look from here."""
 
-    __slots__ = ("_losses", "_stopped", "reply")
+    __slots__ = ("_is_described", "_losses", "_stopped", "reply")
 
     def __init__(self, this: Call) -> None:
         self._losses = 0
+        self._is_described = False
         self._stopped: BaseException | None = None
         self.reply: Reply | None = None
         """What was told to have come of it before those beside it were over."""
         this.id = new_id()
         self.open(this)
         self.describe()
+
+    def describe(self) -> None:
+        """Take down arguments that can change, or have come from somewhere.
+
+        The worker does so as well; of the others this is to be known only where it cannot tell.
+        """
+        self.arguments = ()
+        bound = self.this.bound
+        if not (SIMPLE.issuperset(map(type, bound)) and all(map(is_trivial, bound))):
+            self._take_down()
+
+    def _take_down(self) -> None:
+        if not self._is_described:
+            self._is_described = True
+            super().describe()
 
     def enter(self) -> None:
         self.log = Capture()
@@ -303,6 +321,7 @@ class _Elsewhere(Body):
         return 0.0
 
     def fail(self, error: BaseException) -> Any:
+        self._take_down()
         name = self.this.task.name
         if error is self._stopped and isinstance(error, TaskTimeout):
             error = TaskTimeout(f"{name} took longer than its timeout: {error}")

@@ -15,13 +15,15 @@ import os
 import sys
 import threading
 from collections.abc import Iterator
-from time import perf_counter, thread_time
+from time import perf_counter, process_time, thread_time
 from typing import Any, ClassVar
 
 _BRIEF = 1e-3
 """Seconds below which a call inside of another is not worth a look at the memory."""
 _RESET_PEAK = b"5"
-_PAGE = 1 << 13
+_MOST = 1 << 13
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+"""Of a page of memory."""
 
 
 Usage = tuple[float | None, int | None, int | None]
@@ -49,6 +51,11 @@ class Meters:
     """Whether the kernel is known to begin a maximum anew when it is told to."""
     floor: ClassVar[int] = 0
     """The maximum as it was then."""
+    faults: ClassVar[int] = -1
+    """Page faults of this process when the maximum was last begun: without one more of them, no
+    more has become resident since."""
+    resident: ClassVar[int] = 0
+    """The bytes that were resident then."""
 
 
 class Meter:
@@ -103,6 +110,7 @@ def _begin_maximum() -> None:
     if Meters.in_use:
         with contextlib.suppress(OSError):
             os.write(_Files.opened("clear_refs", os.O_WRONLY), _RESET_PEAK)
+        Meters.faults, Meters.resident = _faults(), _resident()
         if not Meters.is_reset:
             Meters.floor, now = _status()
             Meters.is_reset = Meters.floor == now
@@ -114,17 +122,36 @@ def _peak_memory() -> int:
     """The maximum; where it cannot be begun anew and has not grown, what is resident now."""
     if not Meters.in_use:
         return 0
-    peak, now = _status()
+    if Meters.resident and _faults() == Meters.faults:
+        return Meters.resident
+    peak, now = _status()  # it takes the kernel some microseconds to say
     return peak if Meters.is_reset or peak > Meters.floor else now
 
 
 def _status() -> tuple[int, int]:
     """The most bytes that were resident, and those that are; 0 where nobody says it."""
     try:
-        content = os.pread(_Files.opened("status", os.O_RDONLY), _PAGE, 0)
+        content = os.pread(_Files.opened("status", os.O_RDONLY), _MOST, 0)
     except OSError:  # not Linux
         return 0, 0
     return _kilobytes(content, b"VmHWM:"), _kilobytes(content, b"VmRSS:")
+
+
+def _resident() -> int:
+    """Bytes that are resident; 0 where nobody says it."""
+    try:
+        content = os.pread(_Files.opened("statm", os.O_RDONLY), _MOST, 0)
+    except OSError:  # not Linux
+        return 0
+    return int(content.split(None, 2)[1]) * _PAGE
+
+
+def _faults() -> int:
+    """How often this process has met a page that it did not have."""
+    import resource  # slow to import, for workers
+
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return usage.ru_minflt + usage.ru_majflt
 
 
 def _kilobytes(content: bytes, name: bytes) -> int:
@@ -134,10 +161,10 @@ def _kilobytes(content: bytes, name: bytes) -> int:
 
 def _process_time() -> float:
     """CPU seconds of this process and of those that it has waited for."""
-    from resource import RUSAGE_CHILDREN, RUSAGE_SELF, getrusage
+    import resource  # slow to import, for workers
 
-    own, others = getrusage(RUSAGE_SELF), getrusage(RUSAGE_CHILDREN)
-    return own.ru_utime + own.ru_stime + others.ru_utime + others.ru_stime
+    others = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return process_time() + others.ru_utime + others.ru_stime
 
 
 def _gpu_memory() -> int:

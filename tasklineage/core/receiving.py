@@ -57,7 +57,11 @@ class _Worker:
 
 def performed(shipment: Shipment, tell: Tell) -> Delivery:
     """What came of calls that were shipped here."""
-    return called_with(shipment.variables, partial(_performed, shipment, tell))
+    capture.hold()  # once, not for each call
+    try:
+        return called_with(shipment.variables, partial(_performed, shipment, tell))
+    finally:
+        capture.release()
 
 
 def _performed(shipment: Shipment, tell: Tell) -> Delivery:

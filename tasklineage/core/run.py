@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import sys
 import threading
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from tasklineage import config
 from tasklineage.core.failure import described
 from tasklineage.core.frame import Frame, current
+from tasklineage.core.metering import Meters
 from tasklineage.core.origins import Origins
 from tasklineage.core.program import command_line, git_commit, program_name, working_folder
 from tasklineage.core.sampling import checked_share, verification
@@ -119,7 +121,7 @@ class RunState:
             None if self.parent is None else self.parent.id,
             namespace or config.namespace(),
             config.user(),
-            os.uname().nodename,
+            _host(),
             self._pid,
             command_line(),
             self._described_all(params or {}),
@@ -233,11 +235,11 @@ class RunState:
         self._warn_once(f"read {task}", message)
 
     def worker_name(self) -> str:
-        """`host:pid:thread` where this runs, if it is not the main thread."""
+        """`host:pid:thread` where this runs, if it is not the main thread of the program."""
         thread = threading.current_thread()
-        if thread is threading.main_thread():
+        if thread is threading.main_thread() and not Meters.in_use:
             return ""
-        return f"{os.uname().nodename}:{os.getpid()}:{thread.name}"
+        return f"{_host()}:{os.getpid()}:{thread.name}"
 
     def view(self) -> Run:
         """The run as queries see it."""
@@ -486,3 +488,9 @@ def _first_user_level() -> int:
     while frame is not None and frame.f_globals.get("__name__", "").startswith("tasklineage."):
         level, frame = level + 1, frame.f_back
     return level
+
+
+@functools.cache
+def _host() -> str:
+    """The name of this machine."""
+    return os.uname().nodename

@@ -372,6 +372,15 @@ class Call:
         return tuple(Attempt(self._store, attempt) for attempt in _attempts_of(record))
 
     @property
+    def worker(self) -> str:
+        """`host:pid:thread` where its body ran; empty: in the main thread of the program.
+
+        Of a call that was lost with its worker, where it was waited for.
+        """
+        record = self._executed()
+        return "" if isinstance(record, CallBegin) else record.worker
+
+    @property
     def cpu_time(self) -> float | None:
         """CPU seconds of its body, all attempts together; None where it was not measured.
 

@@ -56,9 +56,10 @@ def call_cells(call: Call) -> Cells:
 
 
 def usage_cells(call: Call) -> Cells:
-    """What a call took; an empty text for what was not measured."""
+    """Where a call ran and what it took; an empty text for what is not known."""
     cpu, memory, gpu = call.cpu_time, call.peak_memory, call.peak_gpu_memory
     return {
+        "worker": call.worker,
         "cpu time": "" if cpu is None else seconds_text(cpu),
         "peak memory": "" if memory is None else size_text(memory),
         "GPU memory": "" if gpu is None else size_text(gpu),

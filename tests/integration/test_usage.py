@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import platform
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -276,7 +279,41 @@ def test_a_maximum_that_the_kernel_keeps_is_not_taken_for_that_of_a_call(
     expected: int,
 ) -> None:
     said = iter((at_first, at_last))
+    monkeypatch.setattr(metering, "_resident", lambda: 0)
     monkeypatch.setattr(metering, "_status", lambda: next(said))
     monkeypatch.setattr(Meters, "in_use", True)
     monkeypatch.setattr(Meters, "is_reset", False)
     assert Meter(is_outermost=True).end()[1] == expected
+
+
+@task
+def which() -> tuple[int, str]:
+    return os.getpid(), threading.current_thread().name
+
+
+@pytest.mark.parametrize("executor", ["inline", "threads:2", "processes:2"])
+def test_a_call_tells_where_it_ran(executor: str) -> None:
+    with tl.run(executor=executor) as run:
+        pid, thread = which.submit().result()
+    expected = f"{platform.node()}:{pid}:{thread}"
+    in_program = (pid, thread) == (os.getpid(), threading.main_thread().name)
+    assert run["which"].worker == ("" if in_program else expected)
+    shown = CliRunner().invoke(application(), ["show", run["which"].id]).stdout
+    assert in_program or expected in shown.replace("\n", "")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel tells it on Linux only")
+def test_a_call_that_takes_no_memory_has_what_its_process_had(one: tl.Processes) -> None:
+    with tl.run(executor=one) as run:
+        tl.map(add, range(200)).results()
+        allocating.submit(200).result()
+        tl.map(add, range(200, 400)).results()
+    peaks = [call.peak_memory or 0 for call in run.calls]
+    large = peaks.pop(200)
+    assert min(peaks) > 5 * MB
+    assert large - max(peaks) > 150 * MB
+
+
+@task
+def add(x: int) -> int:
+    return x + 1
