@@ -17,7 +17,13 @@ from tasklineage.errors import ConfigError, NotFound, StoreNotFound
 from tasklineage.query import find, logs
 from tasklineage.query.artifacts import Artifact
 from tasklineage.query.calls import Call
-from tasklineage.query.cells import artifact_cells, call_cells, run_cells, usage_cells
+from tasklineage.query.cells import (
+    artifact_cells,
+    attempt_cells,
+    call_cells,
+    run_cells,
+    usage_cells,
+)
 from tasklineage.query.render import one_line, time_text
 from tasklineage.query.runs import Run
 from tasklineage.storage.store import Store, open_store
@@ -190,7 +196,6 @@ def _show_call(call: Call, json: bool) -> None:
         "computed by": "" if producer is None else f"{producer.id} {time_text(producer.started)}",
         "accepted": f"made under code version {call.code_version}" if call.accepted else "",
         **usage_cells(call),
-        "attempts": str(len(call.attempts)) if len(call.attempts) > 1 else "",
         "changed": ", ".join(call.mutated),
         "untracked": ", ".join(call.untracked),
         "reads": ", ".join(call.reads),
@@ -199,6 +204,9 @@ def _show_call(call: Call, json: bool) -> None:
     pairs |= {} if result is None else _prefixed("", {"result": result})
     output.print_pairs(pairs.items())
     _print_error(call.error)
+    if len(call.attempts) > 1:
+        print("\nattempts")
+        output.print_table([attempt_cells(attempt) for attempt in call.attempts])
     _print_calls("children", call.children)
 
 

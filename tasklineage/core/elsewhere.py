@@ -324,7 +324,10 @@ class _Elsewhere(Body):
         self._take_down()
         name = self.this.task.name
         if error is self._stopped and isinstance(error, TaskTimeout):
-            error = TaskTimeout(f"{name} took longer than its timeout: {error}")
+            limit = self.this.task.settings.timeout
+            error = TaskTimeout(
+                f"{name} was stopped: it took longer than its timeout of {limit:g} s"
+            )
             self._stopped = error
         elif error is self._stopped and isinstance(error, SchedulerLost):
             error = self._stopped = SchedulerLost(f"{name} was not finished: {error}")

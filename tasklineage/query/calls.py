@@ -375,10 +375,10 @@ class Call:
     def worker(self) -> str:
         """`host:pid:thread` where its body ran; empty: in the main thread of the program.
 
-        Of a call that was lost with its worker, where it was waited for.
+        Empty, too, for a call that was killed with its worker, which its error names.
         """
         record = self._executed()
-        return "" if isinstance(record, CallBegin) else record.worker
+        return "" if isinstance(record, CallBegin) or record.cpu is None else record.worker
 
     @property
     def cpu_time(self) -> float | None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from tasklineage.query.artifacts import Artifact
-    from tasklineage.query.calls import Call, CallError
+    from tasklineage.query.calls import Attempt, Call, CallError
     from tasklineage.query.runs import Run
 
 Cells = dict[str, str]
@@ -63,6 +63,17 @@ def usage_cells(call: Call) -> Cells:
         "cpu time": "" if cpu is None else seconds_text(cpu),
         "peak memory": "" if memory is None else size_text(memory),
         "GPU memory": "" if gpu is None else size_text(gpu),
+    }
+
+
+def attempt_cells(attempt: Attempt) -> Cells:
+    """One attempt of a call."""
+    return {
+        "attempt": str(attempt.index),
+        "status": attempt.status,
+        "started": time_text(attempt.started),
+        "took": duration_text(attempt.started, attempt.ended),
+        "error": error_text(attempt.error),
     }
 
 

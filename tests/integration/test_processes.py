@@ -14,9 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 import tasklineage as tl
 from tasklineage import task
+from tasklineage.cli.main import application
 from tasklineage.executors.processes import Processes
 
 PATIENCE = 60.0
@@ -236,7 +238,9 @@ def test_a_call_that_takes_too_long_is_killed_and_the_others_go_on(pool: Process
         found = fanout.results()
     assert [found[i] for i in (0, 2, 3)] == [0.0, 0.01, 0.02]
     assert isinstance(fanout.failures[0].error, tl.TaskTimeout)
-    assert "sleeps" in str(fanout.failures[0].error)
+    assert "sleeps was stopped: it took longer than its timeout of 0.5 s" in str(
+        fanout.failures[0].error
+    )
     (late,) = tl.calls(run=run, status="timeout")
     assert late.args == {"seconds": 60.0}
     assert late.stdout == "asleep\n"
@@ -279,6 +283,11 @@ def test_a_lost_worker_is_made_good_without_touching_retries(
     assert [attempt.status for attempt in call.attempts] == ["lost", "done"]
     assert call.attempts[0].stdout == "last words\n"
     assert "SIGKILL" in call.attempts[0].error.message
+    shown = CliRunner().invoke(application(), ["show", call.id, "--store", str(call.store.url)])
+    first, second = shown.stdout.partition("\nattempts\n")[2].splitlines()[1:]
+    assert "lost" in first
+    assert "was killed by SIGKILL" in first
+    assert "done" in second
 
 
 def test_a_worker_that_dies_costs_only_its_own_call(pool: Processes, tmp_path: Path) -> None:

@@ -196,6 +196,9 @@ def test_the_command_line_and_notebooks_show_it(one: tl.Processes) -> None:
     assert details["cpu_time"] == call.cpu_time
     assert details["peak_memory"] == call.peak_memory
     assert details["peak_gpu_memory"] is None
+    assert details["worker"] == call.worker
+    assert call.worker in shown
+    assert call.worker.split(":")[1] == str(one.pids()[0])
     assert "cpu time" in call._repr_html_()
     if sys.platform == "linux":
         assert "peak memory" in shown
