@@ -16,16 +16,14 @@ touched, so it can never vouch for other bytes than those that were verified.
 
 from __future__ import annotations
 
-import os
 import struct
 import time
 from pathlib import Path
 
 import xxhash
 
-from tasklineage.storage.modes import create_file
+from tasklineage.storage.line_file import LineFile
 from tasklineage.storage.objects import StatKey
-from tasklineage.storage.regular import open_regular
 from tasklineage.storage.segment import boot
 
 FILE = "verified"
@@ -40,10 +38,9 @@ class Verified:
     """The verifications noted in the store at `root`. Any thread may call, and a forked child."""
 
     def __init__(self, root: Path, *, read_only: bool = False) -> None:
-        self._path = root / FILE
+        self._lines = LineFile(root / FILE, LINE, _MOST)
         self._read_only = read_only
         self._known: dict[bytes, StatKey] | None = None
-        self._begins_anew = False
 
     def is_verified(self, oid: bytes, key: StatKey) -> bool:
         """Whether the object's file was verified as it is."""
@@ -58,40 +55,13 @@ class Verified:
         if known is None:
             known = self._known = self._load()
         known[oid] = key
-        if self._read_only:
-            return
-        try:
-            self._append(_line(oid, key, _seed_of(key)))
-        except OSError:
-            return
-
-    def _append(self, line: bytes) -> None:
-        anew, self._begins_anew = self._begins_anew, False
-        flags = os.O_WRONLY | os.O_APPEND
-        try:
-            descriptor = open_regular(self._path, flags | os.O_TRUNC if anew else flags)
-        except FileNotFoundError:
-            descriptor = create_file(self._path)
-        try:
-            os.write(descriptor, line)
-        finally:
-            os.close(descriptor)
+        if not self._read_only:
+            self._lines.append(_line(oid, key, _seed_of(key)))
 
     def _load(self) -> dict[bytes, StatKey]:
-        try:
-            descriptor = open_regular(self._path)
-        except OSError:
-            return {}
-        try:
-            content = os.read(descriptor, _MOST * LINE)
-        except OSError:
-            return {}
-        finally:
-            os.close(descriptor)
-        known, wrong = parsed(content)
-        # Behind a torn line nothing is found, and a file that is full is mostly of the past.
-        is_full = len(content) // LINE >= _MOST
-        self._begins_anew = wrong > 0 or len(content) % LINE != 0 or is_full
+        known, wrong = parsed(self._lines.load())
+        if wrong:
+            self._lines.begin_anew()
         return known
 
 
