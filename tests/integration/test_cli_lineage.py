@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 import tasklineage as tl
 from tasklineage import task
-from tasklineage.cli.main import main
+from tests.integration.shell import Shell
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -29,31 +27,6 @@ def rows(count: int) -> list[list[int]]:
 def report(table: list[list[int]], title: str = "a table") -> str:
     # one line for each row
     return "\n".join([title, *(f"{a},{b}" for a, b in table)])
-
-
-class Shell:
-    """Runs commands in this process."""
-
-    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
-        self._capsys = capsys
-
-    def __call__(self, *args: str, code: int = 0) -> str:
-        self._capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            main(args)
-        printed = self._capsys.readouterr()
-        assert (ended.value.code or 0) == code, printed
-        return printed.err if code else printed.out
-
-    def json(self, *args: str) -> dict[str, Any]:
-        answer: dict[str, Any] = json.loads(self(*args, "--json"))
-        assert answer["version"] == 1
-        return answer
-
-
-@pytest.fixture
-def shell(capsys: pytest.CaptureFixture[str]) -> Shell:
-    return Shell(capsys)
 
 
 @pytest.fixture
@@ -205,10 +178,10 @@ def test_graph_prints_every_form(shell: Shell, file: Path, form: str, begins: st
 
 
 def test_what_is_unknown_is_exit_code_3(shell: Shell, file: Path) -> None:
-    assert "is not a file" in shell("whence", "nowhere.png", code=3)
+    assert "is not a file" in shell.error("whence", "nowhere.png", code=3)
     other = file.with_name("other.csv")
     other.write_text("something else")
-    assert "does not know the content of" in shell("whence", str(other), code=3)
+    assert "does not know the content of" in shell.error("whence", str(other), code=3)
 
 
 def test_an_artifact_has_a_lineage_and_no_graph(shell: Shell, file: Path) -> None:
@@ -216,7 +189,7 @@ def test_an_artifact_has_a_lineage_and_no_graph(shell: Shell, file: Path) -> Non
     assert run is not None
     output = run["report"].output
     assert output is not None
-    assert "see lineage" in shell("graph", output.digest, code=2)
+    assert "see lineage" in shell.error("graph", output.digest, code=2)
 
 
 def test_names_cannot_forge_lines_of_the_output(shell: Shell) -> None:

@@ -7,39 +7,17 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 import tasklineage as tl
 from tasklineage import task
-from tasklineage.cli.main import main
+from tests.integration.shell import Shell
 
 
 @task
 def text(count: int) -> str:
     return "a line\n" * count
-
-
-class Shell:
-    """Runs commands in this process: what they print, and on stderr."""
-
-    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
-        self._capsys = capsys
-        self.err = ""
-
-    def __call__(self, *args: Any, code: int = 0) -> str:
-        self._capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            main([str(arg) for arg in args])
-        out, self.err = self._capsys.readouterr()
-        assert (ended.value.code or 0) == code, (out, self.err)
-        return out
-
-
-@pytest.fixture
-def shell(capsys: pytest.CaptureFixture[str]) -> Shell:
-    return Shell(capsys)
 
 
 @pytest.fixture

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
 
 import tasklineage as tl
 from tasklineage import task
-from tasklineage.cli.main import main
 from tasklineage.errors import ConfigError
 from tasklineage.storage.refs import Target
 from tasklineage.storage.store import Store, open_store
 from tasklineage.storage.usage import KINDS, Usage, usage
+from tests.integration.shell import Shell
 
 
 @task
@@ -99,24 +98,15 @@ def test_an_unknown_division_is_a_usage_error(store: Store) -> None:
         usage(store, "colour")
 
 
-def test_the_command_prints_a_table_or_json(
-    store: Store, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def command(*args: str, code: int = 0) -> str:
-        with pytest.raises(SystemExit) as ended:
-            main(["du", *args, "--store", str(store.path)])
-        assert (ended.value.code or 0) == code
-        return capsys.readouterr().out
-
-    told = command("--by", "run")
+def test_the_command_prints_a_table_or_json(store: Store, command: Shell) -> None:
+    told = command("du", "--by", "run")
     assert "second" in told
     assert "total" in told
-    answer = json.loads(command("--json"))
-    assert answer["version"] == 1
+    answer = command.json("du")
     assert answer["total"] == on_disk(store.path)
     own = sum(row["exclusive"] for row in answer["rows"])
     assert own + answer["shared"] + answer["unneeded"] + answer["other"] == answer["total"]
-    command("--by", "colour", code=2)
+    command("du", "--by", "colour", code=2)
 
 
 def test_what_only_a_ref_or_a_pin_keeps_is_told_so(store: Store) -> None:

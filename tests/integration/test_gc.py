@@ -4,23 +4,19 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 import tasklineage as tl
 from tasklineage import task
-from tasklineage.cli.main import main
 from tasklineage.errors import ConfigError, MissingObject, NotFound, StoreBusy, StoreReadOnly
 from tasklineage.storage import fsck, gc, ground, roots
 from tasklineage.storage.gc import DAY, Rules
 from tasklineage.storage.ground import ground_of
 from tasklineage.storage.store import Store, open_store
 from tasklineage.storage.usage import usage
-
-Command = Callable[..., str]
+from tests.integration.shell import Shell
 
 
 @task
@@ -36,24 +32,6 @@ def wide(n: int) -> dict[str, Any]:
 @task
 def size(data: Any) -> int:
     return len(data)
-
-
-@pytest.fixture
-def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
-    monkeypatch.chdir(tmp_path)
-    return open_store(tmp_path / "store")
-
-
-@pytest.fixture
-def command(store: Store, capsys: pytest.CaptureFixture[str]) -> Command:
-    def call(*args: str, code: int = 0) -> str:
-        with pytest.raises(SystemExit) as ended:
-            main([*args, "--store", str(store.path)])
-        told = capsys.readouterr()
-        assert (ended.value.code or 0) == code, told.err
-        return told.out + told.err
-
-    return call
 
 
 def run_of(store: Store, *numbers: int, name: str = "job", **options: Any) -> str:
@@ -167,7 +145,7 @@ def test_what_an_argument_came_from_stays(store: Store) -> None:
 
 @pytest.mark.parametrize("kind", ["run", "call", "artifact"])
 @pytest.mark.parametrize("how", ["pin", "tag"])
-def test_what_has_a_name_stays(store: Store, command: Command, kind: str, how: str) -> None:
+def test_what_has_a_name_stays(store: Store, command: Shell, kind: str, how: str) -> None:
     named = run_of(store, 1)
     gone = run_of(store, 2)
     call = tl.get(named, store=store).calls[0]  # type: ignore[union-attr]
@@ -184,7 +162,7 @@ def test_what_has_a_name_stays(store: Store, command: Command, kind: str, how: s
     assert gone_call is None
 
 
-def test_what_is_not_pinned_any_more_goes(store: Store, command: Command) -> None:
+def test_what_is_not_pinned_any_more_goes(store: Store, command: Shell) -> None:
     run = run_of(store, 1)
     command("pin", run)
     assert run in command("pin")
@@ -221,7 +199,7 @@ def test_a_ref_made_anew_does_not_keep_what_it_pointed_to_before(store: Store) -
 
 @pytest.mark.parametrize("kind", ["value", "run", "call"])
 def test_what_only_a_deleted_ref_has_named_is_not_missed(
-    store: Store, command: Command, kind: str
+    store: Store, command: Shell, kind: str
 ) -> None:
     with tl.run("job", store=store) as run:
         made = blob(1)
@@ -301,7 +279,7 @@ def test_what_was_swept_executes_again_and_is_stored_again(store: Store) -> None
     assert run.hits == 1
 
 
-def test_the_dry_run_lists_exactly_what_goes(store: Store, command: Command) -> None:
+def test_the_dry_run_lists_exactly_what_goes(store: Store, command: Shell) -> None:
     for n in range(4):
         run_of(store, n)
     before = usage(store).total
@@ -317,20 +295,20 @@ def test_the_dry_run_lists_exactly_what_goes(store: Store, command: Command) -> 
 
 
 def test_the_command_condemns_first_and_deletes_a_day_later(
-    store: Store, command: Command, monkeypatch: pytest.MonkeyPatch
+    store: Store, command: Shell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     old, new = run_of(store, 1), run_of(store, 2)
     assert old[:12] in command("gc", "--keep-last", "1")
-    assert "condemned 1 runs" in command("gc", "--keep-last", "1", "--yes")
+    assert "condemned 1 runs" in command.said("gc", "--keep-last", "1", "--yes")
     assert set(names(store)) == {old, new}
     now = gc.clock_of(store)
     monkeypatch.setattr(gc, "clock_of", lambda _: lambda: now() + DAY + 1)
-    assert "deleted 1 runs" in command("gc", "--keep-last", "1", "--yes")
+    assert "deleted 1 runs" in command.said("gc", "--keep-last", "1", "--yes")
     assert names(store) == [new]
-    assert "nothing to collect" in command("gc", "--keep-last", "1", "--yes")
+    assert "nothing to collect" in command.said("gc", "--keep-last", "1", "--yes")
 
 
-def test_rm_says_what_depends_on_a_run_and_takes_it_out(store: Store, command: Command) -> None:
+def test_rm_says_what_depends_on_a_run_and_takes_it_out(store: Store, command: Shell) -> None:
     first = run_of(store, 1, 2, name="first")
     second = run_of(store, 1, name="second")
     told = command("rm", first)
@@ -350,7 +328,7 @@ def test_rm_says_what_depends_on_a_run_and_takes_it_out(store: Store, command: C
         tl.get(first, store=store)
 
 
-def test_rm_refuses_what_is_named_or_goes_on(store: Store, command: Command) -> None:
+def test_rm_refuses_what_is_named_or_goes_on(store: Store, command: Shell) -> None:
     named = run_of(store, 1)
     command("pin", named)
     with pytest.raises(ConfigError, match="kept by pin"):

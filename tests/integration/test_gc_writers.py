@@ -50,12 +50,6 @@ def length(data: bytes) -> int:
 
 
 @pytest.fixture
-def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
-    monkeypatch.chdir(tmp_path)
-    return open_store(tmp_path / "store")
-
-
-@pytest.fixture
 def collector(store: Store) -> Iterator[Store]:
     """A handle on the same store as another process has it."""
     other = Store(store.path)

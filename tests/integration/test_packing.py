@@ -12,7 +12,6 @@ import pytest
 
 import tasklineage as tl
 from tasklineage import task
-from tasklineage.cli.main import main
 from tasklineage.errors import MissingObject, NotFound, StoreBusy
 from tasklineage.storage import erase, fsck, gc, held, packing, roots
 from tasklineage.storage.gc import Rules
@@ -20,6 +19,7 @@ from tasklineage.storage.listing import PACKING
 from tasklineage.storage.records import Hit
 from tasklineage.storage.store import Store, open_store
 from tasklineage.storage.upkeep import Upkeep
+from tests.integration.shell import Shell
 from tests.integration.test_gc_writers import before_append, check_everything
 
 LAST = Rules(last=1)
@@ -39,12 +39,6 @@ def blob(n: int) -> bytes:
 @task
 def above(n: int) -> int:
     return len(text(n)) + len(blob(n))
-
-
-@pytest.fixture
-def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
-    monkeypatch.chdir(tmp_path)
-    return open_store(tmp_path / "store")
 
 
 @pytest.fixture
@@ -395,17 +389,11 @@ def test_nothing_that_stays_leaves_nothing(store: Store) -> None:
     check(store)
 
 
-def test_the_command_says_what_it_does(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_says_what_it_does(store: Store, command: Shell) -> None:
     for n in range(packing.MANY):
         run_elsewhere(store, lambda n=n: text(n))
 
-    def gc_command(*args: str) -> str:
-        with pytest.raises(SystemExit):
-            main(["gc", *args, "--store", str(store.path)])
-        told = capsys.readouterr()
-        return told.out + told.err
-
-    assert "\nrecords " in gc_command("--keep-last", "8")
-    assert "smaller" in gc_command("--keep-last", "8", "--yes", "--grace", "0")
+    assert "\nrecords " in command.said("gc", "--keep-last", "8")
+    assert "smaller" in command.said("gc", "--keep-last", "8", "--yes", "--grace", "0")
     assert len(writers(store)) == 1
-    assert "nothing to collect" in gc_command("--keep-last", "8", "--yes")
+    assert "nothing to collect" in command.said("gc", "--keep-last", "8", "--yes")

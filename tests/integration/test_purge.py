@@ -6,7 +6,6 @@ import json
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,6 @@ from hypothesis import given
 
 import tasklineage as tl
 from tasklineage import task
-from tasklineage.cli.main import main
 from tasklineage.errors import MissingObject, StoreError
 from tasklineage.key.digest import digest
 from tasklineage.storage import erase, gc
@@ -26,9 +24,9 @@ from tasklineage.storage.ground import ground_of
 from tasklineage.storage.records import KIND_OF, CallEnd, Purged, Ref, decode, encode
 from tasklineage.storage.store import Store, open_store
 from tests.crash import killer
+from tests.integration.shell import Shell
 from tests.unit.storage.history import History
 
-Command = Callable[..., str]
 CANARY = "canary-7f3a"
 
 
@@ -47,24 +45,6 @@ def used(text: str) -> int:
     return len(text)
 
 
-@pytest.fixture
-def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
-    monkeypatch.chdir(tmp_path)
-    return open_store(tmp_path / "store")
-
-
-@pytest.fixture
-def command(store: Store, capsys: pytest.CaptureFixture[str]) -> Command:
-    def call(*args: str, code: int = 0) -> str:
-        with pytest.raises(SystemExit) as ended:
-            main([*args, "--store", str(store.path)])
-        told = capsys.readouterr()
-        assert (ended.value.code or 0) == code, told.err
-        return told.out + told.err
-
-    return call
-
-
 def found_in(root: Path, text: str = CANARY) -> list[str]:
     """The files that have the text in them."""
     return [
@@ -75,14 +55,14 @@ def found_in(root: Path, text: str = CANARY) -> list[str]:
 
 
 @pytest.mark.parametrize("n", [1, 3, 30, 500, 3000])
-def test_its_bytes_and_previews_are_gone(store: Store, command: Command, n: int) -> None:
+def test_its_bytes_and_previews_are_gone(store: Store, command: Shell, n: int) -> None:
     with tl.run("job", store=store) as run:
         value = secret(n)
         used(value)
         tl.tag(value, "kept", store=store)
     call = run["secret"]
     assert found_in(store.path)
-    told = command("purge", call.output.digest)
+    told = command.said("purge", call.output.digest)
     assert "nothing was changed" in told
     assert found_in(store.path)
     answer = json.loads(
@@ -109,7 +89,7 @@ def test_its_bytes_and_previews_are_gone(store: Store, command: Command, n: int)
             tl.load("kept", store=reader)
 
 
-def test_it_executes_again_and_is_then_stored_again(store: Store, command: Command) -> None:
+def test_it_executes_again_and_is_then_stored_again(store: Store, command: Shell) -> None:
     with tl.run("job", store=store):
         value = secret(4)
     command("purge", digest_text(value), "--yes")
@@ -125,7 +105,7 @@ def digest_text(value: Any) -> str:
     return f"xxh3:{digest(value).hex()}"
 
 
-def test_a_call_stands_for_its_result(store: Store, command: Command) -> None:
+def test_a_call_stands_for_its_result(store: Store, command: Shell) -> None:
     with tl.run("job", store=store) as run:
         secret(4)
     command("purge", run["secret"].id, "--yes")
@@ -135,7 +115,7 @@ def test_a_call_stands_for_its_result(store: Store, command: Command) -> None:
 
 
 @pytest.mark.parametrize("n", [40, 3000])
-def test_results_that_hold_it_go_with_it(store: Store, command: Command, n: int) -> None:
+def test_results_that_hold_it_go_with_it(store: Store, command: Shell, n: int) -> None:
     with tl.run("job", store=store) as run:
         holder(n)
         secret(n + 1)
@@ -155,7 +135,7 @@ def test_results_that_hold_it_go_with_it(store: Store, command: Command, n: int)
     assert again.executed == 2
 
 
-def test_what_others_need_of_a_container_stays(store: Store, command: Command) -> None:
+def test_what_others_need_of_a_container_stays(store: Store, command: Shell) -> None:
     with tl.run("job", store=store):
         value = holder(3000)
     command("purge", digest_text(value), "--yes")
@@ -210,7 +190,10 @@ def test_a_process_that_has_it_in_its_cache_serves_it_no_more(store: Store) -> N
         process.stdin.close()
 
 
-def test_records_of_a_signed_store_are_signed_anew(tmp_path: Path) -> None:
+def test_records_of_a_signed_store_are_signed_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # in no working tree, whose differences would be stored too
     key = b"k" * 32
     store = open_store(tmp_path / "signed", signing_key=key)
     with tl.run("job", store=store) as run:
@@ -232,7 +215,7 @@ def test_records_of_a_signed_store_are_signed_anew(tmp_path: Path) -> None:
     assert store.refs.find("kept") is not None
 
 
-def test_the_tombstone_says_who_and_why(store: Store, command: Command) -> None:
+def test_the_tombstone_says_who_and_why(store: Store, command: Shell) -> None:
     with tl.run("job", store=store):
         value = secret(4)
     command("purge", digest_text(value), "--yes", "--reason", "asked to")

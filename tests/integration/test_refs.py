@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 import textwrap
@@ -17,13 +16,13 @@ import pytest
 
 import tasklineage as tl
 from tasklineage import task
-from tasklineage.cli.main import main
 from tasklineage.storage import format as layout
 from tasklineage.storage.backend import Folder
 from tasklineage.storage.mirror import Opened
 from tasklineage.storage.ref_names import version_key
 from tasklineage.storage.refs import Target
 from tasklineage.storage.store import Store
+from tests.integration.shell import Shell
 
 WRITERS, ROUNDS = 16, 5
 
@@ -119,31 +118,6 @@ def test_of_sixteen_processes_that_expect_the_same_one_wins_each_round(tmp_path:
 # The command line.
 
 
-class Shell:
-    """Runs commands in this process."""
-
-    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
-        self._capsys = capsys
-
-    def __call__(self, *args: str, code: int = 0) -> str:
-        self._capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            main(args)
-        printed = self._capsys.readouterr()
-        assert (ended.value.code or 0) == code, printed
-        return printed.err if code else printed.out
-
-    def json(self, *args: str) -> dict[str, Any]:
-        answer: dict[str, Any] = json.loads(self(*args, "--json"))
-        assert answer["version"] == 1
-        return answer
-
-
-@pytest.fixture
-def shell(capsys: pytest.CaptureFixture[str]) -> Shell:
-    return Shell(capsys)
-
-
 @pytest.fixture
 def call() -> tl.Call:
     train(0.1)
@@ -192,7 +166,7 @@ def test_reflog_lists_the_past(shell: Shell, call: tl.Call) -> None:
 
 def test_nothing_is_deleted_without_yes(shell: Shell, call: tl.Call) -> None:
     shell("tag", call.id, "model")
-    assert "without --yes" in shell("refs", "untag", "model", code=2)
+    assert "without --yes" in shell.error("refs", "untag", "model", code=2)
     assert len(tl.refs()) == 1
 
 
@@ -212,13 +186,13 @@ def test_what_cannot_be_done_is_told_with_an_exit_code(
     shell: Shell, call: tl.Call, command: tuple[str, ...], code: int, text: str
 ) -> None:
     shell("tag", call.id, "model")
-    assert text in shell(*command, code=code)
+    assert text in shell.error(*command, code=code)
 
 
 def test_a_damaged_ref_exits_with_5(shell: Shell, call: tl.Call, store_path: Path) -> None:
     shell("tag", call.id, "model")
     (store_path / version_key("model", 1)).write_bytes(b"?")
-    assert "damaged" in shell("show", "model", code=5)
+    assert "damaged" in shell.error("show", "model", code=5)
     (listed,) = shell.json("refs")["refs"]
     assert (listed["kind"], listed["id"], listed["at"]) == ("damaged", None, None)
     assert "damaged" in shell("refs")
