@@ -124,7 +124,7 @@ def _shipped(
             return delivery
         if starts_by_value(first.task):
             continue
-        if is_second:
+        if is_second or not executor.is_remote:  # one of this machine has asked a new process
             raise unpacked_error(delivery.refusal)
         is_second = True
 
@@ -225,6 +225,8 @@ def _failed(body: _Elsewhere, error: BaseException) -> Outcome[Any]:
 def _taken(this: Call, reply: Reply) -> Outcome[Any]:
     run, parent = this.run, this.parent
     this.status, this.id, this.is_hit = reply.status, reply.id, reply.is_hit
+    for what, message in reply.warnings:
+        run.warn_once(what, message)
     if parent.call is not None and reply.fold is not None:
         _fold_in(parent.fold, reply.fold)
     if reply.error:

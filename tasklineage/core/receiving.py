@@ -21,7 +21,7 @@ from tasklineage.core.frame import Frame
 from tasklineage.core.luggage import unpacked
 from tasklineage.core.metering import Meter, Meters
 from tasklineage.core.program import working_folder
-from tasklineage.core.run import RunState
+from tasklineage.core.run import RunState, warnings_told
 from tasklineage.core.shipping import (
     VISIBLE,
     Context,
@@ -29,7 +29,6 @@ from tasklineage.core.shipping import (
     Item,
     Reply,
     Shipment,
-    Surroundings,
     is_from_here,
 )
 from tasklineage.core.task import Task
@@ -37,7 +36,7 @@ from tasklineage.core.variables import called_with
 from tasklineage.errors import ConfigError, TasklineageError
 from tasklineage.executors import parcels
 from tasklineage.executors.place import Here, around
-from tasklineage.executors.serving import packed_error
+from tasklineage.executors.serving import end_copy, packed_error
 from tasklineage.storage.records import CallEnd
 
 if TYPE_CHECKING:
@@ -67,7 +66,7 @@ def performed(shipment: Shipment, tell: Tell) -> Delivery:
 def _performed(shipment: Shipment, tell: Tell) -> Delivery:
     run, context = _joined(shipment.context)
     if context.store is not None:
-        delivery = _delivery(shipment, run, tell)
+        delivery = _delivery(shipment, context, run, tell)
         run.store.flush()  # what is told to be done is there for other machines
         return delivery
     if shipment.has_references:
@@ -75,18 +74,21 @@ def _performed(shipment: Shipment, tell: Tell) -> Delivery:
     from tasklineage.storage.freight import freight_of, store_apart
 
     with store_apart(getattr(Here.dask_worker, "local_directory", None)) as store:
-        delivery = _delivery(shipment, _run(context, store), tell)
+        delivery = _delivery(shipment, context, _run(context, store), tell)
         return delivery._replace(freight=freight_of(store))
 
 
-def _delivery(shipment: Shipment, run: RunState, tell: Tell) -> Delivery:
+def _delivery(shipment: Shipment, context: Context, run: RunState, tell: Tell) -> Delivery:
     began = time.perf_counter()
-    task = _known(_Worker.tasks, shipment.task, lambda: parcels.unpack(shipment.task, ()))
+    task = _task(shipment)
     plan = task.plan()
     replies: list[Reply | None] = [None] * len(shipment.items)
     if plan.code.digest != shipment.code:
         return Delivery(tuple(replies), 0.0, refusal=packed_error(_refusal(task, shipment)))
+    is_guest = not is_from_here(context)
     for place, item in enumerate(shipment.items):
+        if place and is_guest:
+            _settle_in(context)
         try:
             this = _received(task, plan, run, shipment, item)
         except (TasklineageError, OSError):  # an argument cannot be read from the store here
@@ -95,7 +97,7 @@ def _delivery(shipment: Shipment, run: RunState, tell: Tell) -> Delivery:
             return Delivery(tuple(replies), time.perf_counter() - began, wants_values=True)
         tell_of = partial(_tell_of, tell, place)
         # What one call sets is nothing to the next.
-        reply = replies[place] = copy_context().run(_reply, this, shipment, item, tell_of)
+        reply = replies[place] = copy_context().run(_warning, this, shipment, item, tell_of)
         if reply.error and place < len(replies) - 1:
             tell((place, "reply", reply))  # what is stored nowhere else
             replies[place] = None
@@ -121,6 +123,14 @@ def _received(
         task, plan, parent, args, kwargs, item.digests, item.salt, item.key,
         item.position, item.edges, item.miss,
     )  # fmt: skip
+
+
+def _warning(this: Call, shipment: Shipment, item: Item, tell: Tell) -> Reply:
+    """What came of one call, with what the run warns of."""
+    told: list[tuple[str, str]] = []
+    warnings_told.set(told)
+    reply = _reply(this, shipment, item, tell)
+    return reply._replace(warnings=tuple(told)) if told else reply
 
 
 def _reply(this: Call, shipment: Shipment, item: Item, tell: Tell) -> Reply:
@@ -177,6 +187,8 @@ class _Shipped(Body):
             self._screen = capture.show_elsewhere.set(self.log.show)
 
     def leave(self) -> None:
+        if Here.is_copy:
+            end_copy()
         super().leave()
         if isinstance(self.log, _ToldCapture):
             capture.show_elsewhere.reset(self._screen)
@@ -252,9 +264,7 @@ def _joined(packed: bytes) -> tuple[RunState, Context]:
     if not is_from_here(context):
         capture.set_quiet(True)
         Meters.in_use = True
-        _settle_in(context.surroundings)
-        if config.settings() != context.settings:
-            config.change(**context.settings._asdict())
+        _settle_in(context)
     return run, context
 
 
@@ -267,8 +277,11 @@ def _run(context: Context, store: Any) -> RunState:
     return run
 
 
-def _settle_in(around: Surroundings) -> None:
-    """Let this process have the surroundings of the one that the calls come from."""
+def _settle_in(context: Context) -> None:
+    """Let this process have the settings and surroundings of the one that the calls come from."""
+    if config.settings() != context.settings:
+        config.change(**context.settings._asdict())
+    around = context.surroundings
     variables = around.environment
     if around.folder is None:
         for name, value in variables.items():
@@ -288,6 +301,14 @@ def _settle_in(around: Surroundings) -> None:
     sys.path[:] = around.path
 
 
+def _task(shipment: Shipment) -> Task[Any, Any]:
+    """The task, made anew where calls before have changed what it reads, if it came by value."""
+    task = _known(_Worker.tasks, shipment.task, lambda: parcels.unpack(shipment.task, ()))
+    if task.plan().code.digest != shipment.code:
+        task = _Worker.tasks[shipment.task] = parcels.unpack(shipment.task, ())
+    return task
+
+
 def _known(table: dict[K, T], packed: K, make: Callable[[], T]) -> T:
     found = table.get(packed)
     if found is None:
@@ -303,3 +324,11 @@ def _refusal(task: Task[Any, Any], shipment: Shipment) -> ConfigError:
         f"was called (xxh3:{shipment.code.hex()}): a file was edited after it was imported. "
         "Restart the program, so that both run the same code."
     )
+
+
+def _after_fork() -> None:
+    if Here.is_copy:  # what it prints is shown, as nobody is told any more
+        capture.set_quiet(False)
+
+
+os.register_at_fork(after_in_child=_after_fork)

@@ -10,6 +10,7 @@ import threading
 import time
 import warnings
 from collections.abc import Generator, Iterable, Mapping
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Literal
 
 from tasklineage import config
@@ -46,6 +47,12 @@ def _rerun(call: Call, record: bool, overrides: Mapping[str, Any]) -> Any:
 
 
 Slot.rerun = _rerun
+
+
+warnings_told: ContextVar[list[tuple[str, str]] | None] = ContextVar(
+    "tasklineage_warnings", default=None
+)
+"""Where this process is a worker: what the process that a call comes from is to warn of."""
 
 
 class RunState:
@@ -191,12 +198,12 @@ class RunState:
 
     def warn_unwritten(self, error: StoreError) -> None:
         """Warn, once in a run, that records are not being written."""
-        self._warn_once("unwritten", f"records of run {self.name!r} are not written: {error}")
+        self.warn_once("unwritten", f"records of run {self.name!r} are not written: {error}")
 
     def warn_mutated(self, task: str, names: Iterable[str]) -> None:
         """Warn, once for a task and its parameters, that it changes them in place."""
         listed = ", ".join(names)
-        self._warn_once(
+        self.warn_once(
             f"mutated {task} {listed}",
             f"{task} changes {listed} in place, so its calls are never memos: "
             "return the changed value instead",
@@ -204,7 +211,7 @@ class RunState:
 
     def warn_differing(self, found: Verified) -> None:
         """Warn, once for a task and a cause, that a memo is not what its call gives now."""
-        self._warn_once(
+        self.warn_once(
             f"differs {found.task} {found.cause}",
             f"{found.task} was executed again to verify call {found.call.hex()}, a hit, and "
             f"{'raised' if found.status == 'failed' else 'gave another result'}: {found.text}",
@@ -212,7 +219,7 @@ class RunState:
 
     def warn_changed(self, task: str, what: str) -> None:
         """Warn, once for a task and a file, that the file is not what the body has read."""
-        self._warn_once(
+        self.warn_once(
             f"changed {task} {what}",
             f"{task}: {what}, so this call is no memo: let a task write to files that it does not "
             "read, or take them as tl.File",
@@ -224,7 +231,7 @@ class RunState:
 
         for name in refreshed:
             if not is_task(name):
-                self._warn_once(
+                self.warn_once(
                     f"unknown {name}",
                     f"refresh={name!r} has made nothing execute again: no task of this program has "
                     "that name. Give its full name, or the last part of that",
@@ -232,7 +239,18 @@ class RunState:
 
     def warn_read(self, task: str, message: str) -> None:
         """Warn, once for a task, that it reads a file by its path."""
-        self._warn_once(f"read {task}", message)
+        self.warn_once(f"read {task}", message)
+
+    def warn_once(self, what: str, message: str) -> None:
+        """Warn, once in a run; in a worker, have it done where the call comes from."""
+        if what in self._warned:
+            return
+        self._warned.add(what)
+        told = warnings_told.get()
+        if told is None:
+            warnings.warn(message, stacklevel=_first_user_level())
+        else:
+            told.append((what, message))
 
     def worker_name(self) -> str:
         """`host:pid:thread` where this runs, if it is not the main thread of the program."""
@@ -259,11 +277,6 @@ class RunState:
             return self.store.describe(value, digest(value), keep=True)
         except UnhashableArgument:
             return Ref(b"", type(value).__qualname__, preview=type(value).__qualname__)
-
-    def _warn_once(self, what: str, message: str) -> None:
-        if what not in self._warned:
-            self._warned.add(what)
-            warnings.warn(message, stacklevel=_first_user_level())
 
 
 @contextlib.contextmanager

@@ -126,6 +126,8 @@ class Reply(NamedTuple):
     parts: tuple[tuple[str, bytes, str], ...] = ()
     is_hit: bool = False
     """A call before it in the same shipment had made this one, too."""
+    warnings: tuple[tuple[str, str], ...] = ()
+    """What the run warns of, once each."""
 
 
 class Delivery(NamedTuple):

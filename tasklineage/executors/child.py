@@ -70,6 +70,10 @@ class Child:
         self._channel = ours
         self._life: int | None = life_write
         self._is_idle = True
+        self.is_new = True
+        """Whether it has run nothing so far."""
+        self.has_retired = False
+        """Whether what it gave says that it is of no further use."""
         self.was_interrupted = False
         """Whether it was killed since nobody wants to wait for what it does."""
 
@@ -94,13 +98,16 @@ class Child:
         WorkerLost
             The process died; `exitcode` is negative for a signal.
         NotStarted
-            It had died before.
+            It had died before; one that is new is lost.
         """
-        self._is_idle = False
+        is_new = self.is_new
+        self._is_idle = self.is_new = False
         try:
             self._channel.settimeout(None)
             channel.send(self._channel, channel.CALL, content, fds)
         except OSError:
+            if is_new:
+                raise self._lost() from None
             self.kill()
             raise NotStarted from None
         try:
@@ -124,7 +131,7 @@ class Child:
             try:
                 if message.kind == channel.RETURNED:
                     value = unpack(message.content, message.fds)
-                    self._is_idle = getattr(value, "retires", False) is not True
+                    self.has_retired = getattr(value, "retires", False) is True
                     return value
                 raise unpacked_error(message.content)
             finally:
@@ -156,7 +163,8 @@ class Child:
 
     def is_fit(self) -> bool:
         """Whether it can run another call."""
-        return self._is_idle and self._life is not None and self.is_alive()
+        is_free = self._is_idle and not self.has_retired
+        return is_free and self._life is not None and self.is_alive()
 
     def interrupt(self) -> None:
         """Kill it from another thread than the one that waits for it, which finds it lost."""

@@ -10,6 +10,8 @@ class Here:
     """What is known of this process."""
 
     is_worker: ClassVar[bool] = False
+    is_copy: ClassVar[bool] = False
+    """Whether it was forked from a worker by the body of a call."""
     dask_worker: ClassVar[Any] = None
     """The Dask worker that this process is, if it is one."""
 

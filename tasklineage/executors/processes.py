@@ -109,6 +109,7 @@ class Processes(Performing):
         try:
             while True:
                 child = self._taken(",".join(devices))
+                is_new = child.is_new
                 try:
                     value: T = child.run(content, fds, hear, timeout)
                 except NotStarted:
@@ -119,7 +120,8 @@ class Processes(Performing):
                     raise
                 finally:
                     self._give_back(child)
-                return value
+                if is_new or not child.has_retired:  # else a new one may do
+                    return value
         finally:
             for fd in fds:
                 os.close(fd)

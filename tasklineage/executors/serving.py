@@ -16,7 +16,8 @@ import socket
 import sys
 import threading
 from collections.abc import Callable
-from typing import Any
+from functools import partial
+from typing import Any, NoReturn
 
 from tasklineage.executors import channel
 from tasklineage.executors.parcels import pack, pack_whole, unpack
@@ -29,9 +30,12 @@ Tell = Callable[[Any], None]
 def serve(channel_fd: int, life_fd: int) -> None:
     """Run calls until the parent closes the channel."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for fd in (channel_fd, life_fd):  # what a body starts must not keep them open
+        os.set_inheritable(fd, False)
     die_with(life_fd)
     Here.is_worker = True
     with socket.socket(fileno=channel_fd) as connection:
+        os.register_at_fork(after_in_child=partial(_let_go, connection, life_fd))
         while True:
             try:
                 message = channel.receive(connection)
@@ -44,11 +48,37 @@ def serve(channel_fd: int, life_fd: int) -> None:
                     return
 
 
+def _let_go(connection: socket.socket, life_fd: int) -> None:
+    """In a copy that a body has forked: nobody waits for what becomes of it.
+
+    While it had the channel open, the end of this process would not be noticed.
+    """
+    Here.is_copy = True
+    connection.close()
+    os.close(life_fd)
+
+
+def end_copy() -> NoReturn:
+    """End a copy that a body has forked, and that has come to the end of the body."""
+    error, status = sys.exception(), 0
+    if isinstance(error, SystemExit):
+        status = error.code if isinstance(error.code, int) else int(error.code is not None)
+    elif error is not None:
+        sys.excepthook(type(error), error, error.__traceback__)
+        status = 1
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(Exception):
+            stream.flush()
+    os._exit(status & 0xFF)
+
+
 def _answer(connection: socket.socket, message: channel.Message) -> bool:
     """Run a call and send what came of it; whether this process is of no use any more."""
     lock = threading.Lock()
 
     def tell(told: Any) -> None:
+        if Here.is_copy:
+            return
         content = pickle.dumps(told)
         with lock:
             channel.send(connection, channel.TOLD, content)
@@ -71,7 +101,11 @@ def _outcome(message: channel.Message, tell: Tell) -> tuple[int, bytes, tuple[in
                 os.close(fd)
         value = call(tell)
         del call
+        if Here.is_copy:
+            end_copy()
     except BaseException as error:  # noqa: BLE001 - it is told
+        if Here.is_copy:
+            end_copy()
         return channel.RAISED, packed_error(error), (), False
     try:
         return channel.RETURNED, *pack(value), getattr(value, "retires", False) is True
