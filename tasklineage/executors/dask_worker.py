@@ -6,8 +6,11 @@ it was begun before, under the number of the slot that its sender has it in: the
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import pickle
 import threading
+import time
 from collections.abc import Callable, Mapping
 from contextvars import copy_context
 from importlib import import_module
@@ -22,6 +25,11 @@ from tasklineage.executors.serving import packed_error
 
 METADATA = "tasklineage"
 """Where the scheduler keeps which work was begun last in each slot, and where."""
+_WAITED = 0.1
+"""Seconds that one work may wait in any case until what it tells was sent; and beyond that:"""
+_SHARE = 0.1
+"""The share of its time."""
+_TURN, _PATIENCE = 0.0005, 1.0
 LOST = 100
 """A work was begun before, by a worker that has not finished it."""
 
@@ -46,16 +54,45 @@ def run(content: bytes, ticket: Ticket) -> tuple[int, bytes, int]:
     before = _begun_before(worker, ticket)
     if before is not None:
         return LOST, pickle.dumps(before), 0
-    count = 0
+    telling = _Telling(worker, ticket)
+    kind, reply = copy_context().run(_outcome, worker, content, ticket, telling)
+    return kind, reply, telling.count
 
-    def tell(told: Any) -> None:
-        nonlocal count
-        count += 1
-        worker.log_event(ticket.session, (ticket.token, pickle.dumps(told)))
 
-    context = copy_context()
-    kind, reply = context.run(_outcome, worker, content, ticket, tell)
-    return kind, reply, count
+class _Telling:
+    """Tells the sender of a work something while it runs.
+
+    The worker sends what is told in the background, so it would be lost with a worker that dies at
+    once. So this waits until it was sent, as long as that takes a small part of the time: it does
+    not for each of thousands of lines.
+    """
+
+    def __init__(self, worker: Any, ticket: Ticket) -> None:
+        self.count = 0
+        self._worker = worker
+        self._ticket = ticket
+        self._began = time.monotonic()
+        self._waited = 0.0
+
+    def __call__(self, told: Any) -> None:
+        self.count += 1
+        self._worker.log_event(self._ticket.session, (self._ticket.token, pickle.dumps(told)))
+        now = time.monotonic()
+        if self._waited < _WAITED + _SHARE * (now - self._began):
+            self._wait()
+            self._waited += time.monotonic() - now
+
+    def _wait(self) -> None:
+        from distributed.utils import sync
+
+        stream = self._worker.batched_stream
+
+        async def sent() -> None:
+            while getattr(stream, "buffer", None) and not stream.closed():
+                await asyncio.sleep(_TURN)
+
+        with contextlib.suppress(Exception):  # then the connection is gone, or too slow to wait
+            sync(self._worker.loop, sent, callback_timeout=_PATIENCE)
 
 
 def _begun_before(worker: Any, ticket: Ticket) -> str | None:

@@ -188,6 +188,7 @@ def test_only_the_call_that_was_executing_pays_for_a_lost_worker(
 def deadly(x: int, folder: str) -> int:
     note(folder, x)
     if x == 30:
+        print("last words")
         ctypes.string_at(0)
     return x
 
@@ -197,6 +198,8 @@ def test_a_call_that_always_kills_its_worker_fails_alone(cluster: Dask, tmp_path
         fan = tl.map(deadly, range(60), folder=str(tmp_path), on_error="collect")
         assert [one.index for one in fan.failures] == [30]
     assert isinstance(fan.failures[0].error, tl.WorkerLost)
+    attempts = fan.failures[0].call.attempts
+    assert [(one.status, one.stdout) for one in attempts] == [("lost", "last words\n")] * 4
     counts = notes(tmp_path)
     assert {x for x, n in counts.items() if n > 1} == {"30"}
     assert (run.executed, run.failed) == (60, 1)
