@@ -14,30 +14,22 @@ a work that is begun a second time says so at once and does nothing (see `dask_w
 
 from __future__ import annotations
 
-import contextlib
-import itertools
-import os
-import pickle
-import signal
 import threading
 import time
-import uuid
-import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import CancelledError
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
-from tasklineage.errors import ConfigError, SchedulerLost, TasklineageError, WorkerLost
+from tasklineage.errors import ConfigError
 from tasklineage.executors import channel
 from tasklineage.executors.base import Executor
 from tasklineage.executors.child import Hear
-from tasklineage.executors.dask_offer import ClusterOffer, asked_of
-from tasklineage.executors.dask_worker import LOST, Ticket, run
+from tasklineage.executors.dask_cluster import Cluster
+from tasklineage.executors.dask_offer import ClusterOffer
 from tasklineage.executors.limits import travelling
 from tasklineage.executors.parcels import pack_whole, unpack
 from tasklineage.executors.performing import Performing, made_here
-from tasklineage.executors.place import Here
+from tasklineage.executors.place import Here, cluster
 from tasklineage.executors.resources import Offer, held
 from tasklineage.executors.serving import unpacked_error
 from tasklineage.executors.threads import Threads, cpus
@@ -51,16 +43,10 @@ _CONNECTING = 10.0
 """Seconds that a scheduler has to answer."""
 _LEAST, _GROWING = 4, 16
 """Works in flight where the cluster is small, or where nobody is there yet."""
+_AGAIN = 2.0
+"""Seconds after which one that did not answer is asked again."""
 _STARTING = 120.0
 """Seconds that the workers of a cluster of our own have to come."""
-_FRESH = 1.0
-"""Seconds for which what is known of the workers is not asked for again."""
-_LISTENING = 5.0
-"""Seconds that what was told has to arrive after the outcome."""
-_LONELY = 10
-"""Seconds without any worker after which somebody should know."""
-_STOPPED = 5.0
-"""Seconds after which a worker that was stopped is taken for lost."""
 _SCHEMES = ("tcp://", "tls://", "ucx://", "ws://", "wss://", "inproc://")
 
 
@@ -104,7 +90,9 @@ class Dask(Performing):
     def _reset(self) -> None:
         self._lock = threading.Lock()
         self._connecting = threading.Lock()
-        self._cluster: _Cluster | None = None
+        self._cluster: Cluster | None = None
+        self._refusal: tuple[float, ConfigError] | None = None
+        """When there was nobody at the address, and what was said of it."""
         self._driver: Threads | None = None
         self._closed = False
 
@@ -229,255 +217,41 @@ class Dask(Performing):
             self._where = self.address
         self._reset()
 
-    def _connected(self) -> _Cluster:
-        if self._cluster is None:
+    def _connected(self) -> Cluster:
+        if self._cluster is None or self._cluster.is_over:
             with self._connecting:
+                if self._cluster is not None and self._cluster.is_over:
+                    self._cluster.close()
+                    self._cluster = None
                 if self._cluster is None:
                     self._cluster = self._connect()
         return self._cluster
 
-    def _connect(self) -> _Cluster:
+    def _connect(self) -> Cluster:
         distributed = _distributed()
-        where = self._where
+        where: Any = self._where
         if where is None:
             from tasklineage.executors.dask_local import LocalWorkers
 
             workers = LocalWorkers(self._count(), self._gpus or 0)
-            return _Cluster(workers.client, workers.close)
+            return Cluster(workers.client, workers.close)
         if isinstance(where, distributed.Client):
-            return _Cluster(where)
-        worker = Here.dask_worker
-        if worker is not None and self.address == worker.scheduler.address:
-            return _Cluster(worker._get_client())  # as `get_client`, in any thread
+            if where.status == "closed":
+                raise ConfigError(f"{self!r}: the client is closed")
+            return Cluster(where)
+        if cluster.get() is not None and self.address == cluster.get():
+            return Cluster(Here.dask_worker._get_client())  # as `get_client`, in any thread
+        if self._refusal is not None and time.monotonic() < self._refusal[0] + _AGAIN:
+            raise self._refusal[1]
         try:
             client = distributed.Client(
                 where, timeout=_CONNECTING, set_as_default=False, name="tasklineage"
             )
         except (OSError, ValueError) as error:
-            raise ConfigError(f"no Dask scheduler answers at {where}: {error}") from None
-        return _Cluster(client, client.close)
-
-
-class _Flying:
-    """A work in flight."""
-
-    __slots__ = ("future", "hear", "heard", "slot", "was_interrupted")
-
-    def __init__(self, hear: Hear, slot: int) -> None:
-        self.hear = hear
-        self.slot = slot
-        self.future: Any = None
-        self.was_interrupted = False
-        self.heard = 0
-        """How often something was told; the loop of the client counts."""
-
-
-class _Cluster:
-    """A connection to a scheduler, and what is in flight there."""
-
-    def __init__(self, client: Any, close: Callable[[], object] | None = None) -> None:
-        self.client = client
-        self.address: str = client.scheduler.address
-        self._close = close
-        self._session = uuid.uuid4().hex
-        self._lock = threading.Lock()
-        self._flying: dict[int, _Flying] = {}
-        self._tokens = itertools.count(1)
-        self._slots = itertools.count()
-        self._free: list[int] = []
-        self._asked = 0.0
-        self._workers: dict[str, Any] = {}
-        self._pids: dict[str, int] = {}
-        """The process of each worker of this machine, by address; 0: not known."""
-        self._watcher: threading.Thread | None = None
-        client.subscribe_topic(self._session, self._heard)
-
-    def threads(self) -> int:
-        """How many threads the workers have together, as far as it is known."""
-        return sum(one["nthreads"] for one in self.workers().values())
-
-    def workers(self, *, now: bool = False) -> dict[str, Any]:
-        """What is known of the workers, by address; a moment old, unless asked `now`."""
-        if now or time.monotonic() - self._asked > _FRESH:
-            self._asked = time.monotonic()
-            with contextlib.suppress(OSError, RuntimeError, TimeoutError):  # it is gone
-                self._workers = self._info().get("workers", {})
-        return self._workers
-
-    def _info(self) -> dict[str, Any]:
-        try:
-            found: dict[str, Any] = self.client.scheduler_info(n_workers=-1)
-        except TypeError:  # of an earlier version, which tells of all
-            found = self.client.scheduler_info()
-        return found
-
-    def performed(
-        self, content: bytes, hear: Hear, timeout: float | None, amounts: Mapping[str, float]
-    ) -> tuple[int, bytes]:
-        """What a worker gave for a packed work: a kind and its content.
-
-        Raises
-        ------
-        WorkerLost
-            The worker was lost.
-        SchedulerLost
-            The scheduler was.
-        CancelledError
-            It was interrupted here.
-        """
-        with self._lock:
-            token = next(self._tokens)
-            flying = _Flying(hear, self._free.pop() if self._free else next(self._slots))
-            self._flying[token] = flying
-        ticket = Ticket(self._session, flying.slot, token, timeout, dict(amounts))
-        try:
-            return self._result(flying, content, ticket)
-        finally:
-            with self._lock:
-                del self._flying[token]
-                self._free.append(flying.slot)
-            if flying.future is not None:
-                flying.future.release()
-
-    def _result(self, flying: _Flying, content: bytes, ticket: Ticket) -> tuple[int, bytes]:
-        from distributed.scheduler import KilledWorker
-
-        try:
-            flying.future = self.client.submit(
-                run, content, ticket, key=f"tasklineage-{self._session}-{ticket.token}",
-                pure=False, retries=0, resources=asked_of(self.workers(), ticket.amounts),
-            )  # fmt: skip
-            self._watch()
-            kind, reply, told = flying.future.result()
-        except KilledWorker as error:
-            raise WorkerLost(f"Dask gave it up: {error}", exitcode=None) from None
-        except TasklineageError:
-            raise
-        except (CancelledError, OSError, RuntimeError) as error:
-            if flying.was_interrupted:
-                raise CancelledError("it was interrupted") from None
-            status = None if flying.future is None else flying.future.status
-            if self.client.status != "running" or status in ("cancelled", "lost"):
-                raise SchedulerLost(
-                    f"the Dask scheduler at {self.address} is gone ({error}); what was finished is "
-                    "in the store"
-                ) from None
-            raise
-        except ImportError as error:
-            raise ConfigError(
-                f"a Dask worker of {self.address} cannot run this: {error}; install the same "
-                "packages there"
-            ) from error
-        if kind == LOST:
-            where = pickle.loads(reply)
-            raise WorkerLost(f"the Dask worker {where} was lost", exitcode=None)
-        until = time.monotonic() + _LISTENING
-        while flying.heard < told and time.monotonic() < until:  # it comes by another way
-            time.sleep(0.001)
-        return kind, reply
-
-    def interrupt(self) -> bool:
-        with self._lock:
-            flying = list(self._flying.values())
-        for one in flying:
-            one.was_interrupted = True
-            if one.future is not None:
-                one.future.cancel(reason="interrupted")
-        return bool(flying)
-
-    def close(self) -> None:
-        with contextlib.suppress(Exception):  # it may be gone already
-            self.client.unsubscribe_topic(self._session)
-        if self._close is not None:
-            self._close()
-
-    def _heard(self, event: tuple[float, Any]) -> None:
-        """In the thread of the connection: what a work tells."""
-        token, told = event[1]
-        flying = self._flying.get(token)
-        if flying is None:
-            return
-        flying.hear(pickle.loads(told))
-        flying.heard += 1
-
-    # A worker that was stopped is known to the scheduler as alive for minutes.
-
-    def _watch(self) -> None:
-        with self._lock:
-            if self._watcher is None:
-                self._watcher = threading.Thread(
-                    target=self._look_around, name="tasklineage-dask", daemon=True
-                )
-                self._watcher.start()
-
-    def _look_around(self) -> None:
-        since: dict[tuple[str, int], float] = {}
-        lonely = 0
-        while True:
-            time.sleep(1)
-            with self._lock:
-                if not self._flying or self.client.status == "closed":
-                    self._watcher = None
-                    return
-            lonely = 0 if self.workers() else lonely + 1
-            if lonely == _LONELY:
-                warnings.warn(
-                    f"the Dask cluster at {self.address} has no workers: calls wait for one, as "
-                    f"`tasklineage worker {self.address}` starts",
-                    stacklevel=1,
-                )
-            now = time.monotonic()
-            since = {place: since.get(place, now) for place in self._stopped()}
-            for (address, pid), began in since.items():
-                if now - began >= _STOPPED:
-                    self._give_up(address, pid)
-
-    def _stopped(self) -> set[tuple[str, int]]:
-        """The address and process of each worker of this machine that is stopped."""
-        workers = self.workers()
-        unknown = workers.keys() - self._pids.keys()
-        if unknown:
-            self._pids |= dict.fromkeys(unknown, 0) | _listeners(unknown)
-        return {(one, self._pids[one]) for one in workers if _is_stopped(self._pids[one])}
-
-    def _give_up(self, address: str, pid: int) -> None:
-        """End a worker that was stopped: its nanny begins another. One without is forgotten."""
-        if self._workers.get(address, {}).get("nanny"):
-            with contextlib.suppress(OSError):  # it is somebody else's
-                os.kill(pid, signal.SIGKILL)
-                return
-        with contextlib.suppress(Exception):  # the scheduler knows already, or it is gone
-            self.client.sync(
-                self.client.scheduler.unregister, address=address,
-                stimulus_id=f"tasklineage-stopped-{time.time()}",
-            )  # fmt: skip
-
-
-def _listeners(addresses: Iterable[str]) -> dict[str, int]:
-    """The processes of this machine that listen at some of these addresses."""
-    psutil: Any = import_module("psutil")  # it comes with distributed
-    found: dict[str, int] = {}
-    with contextlib.suppress(psutil.Error, OSError):  # nobody tells us
-        nets = psutil.net_if_addrs().values()
-        here = {interface.address for net in nets for interface in net}
-        pids = {
-            one.laddr.port: one.pid
-            for one in psutil.net_connections("tcp")
-            if one.status == psutil.CONN_LISTEN and one.pid
-        }
-        for address in addresses:
-            host, _, port = address.rpartition("://")[2].rpartition(":")
-            if host.strip("[]") in here and port.isdecimal() and int(port) in pids:
-                found[address] = pids[int(port)]
-    return found
-
-
-def _is_stopped(pid: int) -> bool:
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            return file.read().rpartition(b")")[2].split()[0] in (b"T", b"t")
-    except (OSError, IndexError):
-        return False
+            refusal = ConfigError(f"no Dask scheduler answers at {where}: {error}")
+            self._refusal = time.monotonic(), refusal
+            raise refusal from None
+        return Cluster(client, client.close)
 
 
 def _checked(where: Any) -> Any:

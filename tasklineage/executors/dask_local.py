@@ -7,7 +7,6 @@ user's main module is not imported a second time; they end with this process, ho
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import signal
 import subprocess
@@ -55,9 +54,6 @@ class LocalWorkers:
 
     def close(self) -> None:
         """End the workers and the scheduler."""
-        logger = logging.getLogger("distributed")  # which tells of each connection that ends
-        level = logger.level
-        logger.setLevel(logging.CRITICAL)
         self._process.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(_GRACE)
@@ -68,7 +64,6 @@ class LocalWorkers:
         for closing in (self.client.close, self._cluster.close):
             with contextlib.suppress(Exception):  # at the end of the process, in whatever state
                 closing()
-        logger.setLevel(level)
 
 
 def _memory() -> int:

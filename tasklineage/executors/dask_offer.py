@@ -31,10 +31,9 @@ class ClusterOffer(Offer):
         offers = [_offered(one) for one in self._executor.all_workers().values()]
         if _is_met(asked, offers):
             return
-        wanted = ", ".join(f"{name} {shown(name, amount)}" for name, amount in asked.items())
         lines = sorted(set(map(_line, offers)))
         raise UnsatisfiableResources(
-            f"{task} asks for {wanted}, which no worker of {self._executor!r} has; "
+            f"{task} asks for {_line(asked)}, which no worker of {self._executor!r} has; "
             f"they offer: {'; '.join(lines)}"
         )
 
@@ -51,10 +50,31 @@ def _is_met(asked: Mapping[str, float], offers: Sequence[Mapping[str, float]]) -
     return any(all(n <= offered.get(name, 0) for name, n in asked.items()) for offered in offers)
 
 
-def asked_of(workers: Mapping[str, Any], amounts: Mapping[str, float]) -> dict[str, float] | None:
-    """What Dask is asked for: of the amounts, those that workers declare, by their names."""
-    names = {normal_name(name): name for one in workers.values() for name in one["resources"]}
-    return {names[name]: n for name, n in amounts.items() if name in names} or None
+class Declared:
+    """What workers have declared, also those that are gone: by these names Dask is asked for it."""
+
+    def __init__(self) -> None:
+        self._names: dict[str, str] = {}
+
+    def note(self, workers: Mapping[str, Any]) -> None:
+        """Take note of what these declare."""
+        for one in workers.values():
+            self._names.update((normal_name(name), name) for name in one["resources"])
+
+    def asked(self, amounts: Mapping[str, float]) -> dict[str, float] | None:
+        """What Dask is asked for: all that it counts, whether somebody has it now or not."""
+        return {
+            self._names.get(name, name): n
+            for name, n in amounts.items()
+            if name in self._names or name not in (CPU, MEMORY)
+        } or None
+
+
+def missing(asked: Mapping[str, float], workers: Sequence[Mapping[str, Any]]) -> str:
+    """What sort of worker there would have to be, if none of these has all that is asked for."""
+    if _is_met(asked, [_offered(one) for one in workers]):
+        return ""
+    return f"worker with {_line(asked)}" if asked else "workers"
 
 
 def _offered(worker: Mapping[str, Any]) -> dict[str, float]:

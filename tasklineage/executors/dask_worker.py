@@ -18,8 +18,9 @@ from typing import Any, ClassVar, NamedTuple
 
 from tasklineage.executors import channel
 from tasklineage.executors.base import Executor, Seat, Work, current_seat, take_seat
+from tasklineage.executors.choose import killing_executor, one_thread
 from tasklineage.executors.parcels import pack_whole, unpack
-from tasklineage.executors.place import Here, around
+from tasklineage.executors.place import Here, around, cluster
 from tasklineage.executors.resources import GPU, Lease, hold, machine_offer
 from tasklineage.executors.serving import packed_error
 
@@ -118,12 +119,15 @@ def _outcome(
 ) -> tuple[int, bytes]:
     seat = current_seat()
     take_seat(Seat(_Slot()))
-    if not ticket.amounts:  # else what it begins has what it holds, and stays here
+    cluster.set(worker.scheduler.address)
+    if ticket.amounts:  # what it begins has what it holds, and stays here
+        around.set(one_thread())
+    else:
         around.set(_cluster_of(worker.scheduler.address))
     try:
         with hold(Lease(ticket.amounts)):
             call = unpack(content, ())
-            value = _killable(call, ticket, tell) if _is_apart(ticket) else call(tell)
+            value = _killable(_Inside(call), ticket, tell) if _is_apart(ticket) else call(tell)
     except BaseException as error:  # noqa: BLE001 - it is told
         return channel.RAISED, packed_error(error)
     finally:
@@ -158,9 +162,21 @@ def _is_apart(ticket: Ticket) -> bool:
     return ticket.timeout is not None or 0 < ticket.amounts.get(GPU, 0) < devices
 
 
+class _Inside:
+    """A work on its way to a child process of its worker: what it begins stays there."""
+
+    def __init__(self, call: Any) -> None:
+        self._call = call
+        self._cluster = cluster.get()
+
+    def __call__(self, tell: Callable[[Any], None]) -> Any:
+        cluster.set(self._cluster)
+        around.set(one_thread())
+        return self._call(tell)
+
+
 def _killable(call: Any, ticket: Ticket, tell: Callable[[Any], None]) -> Any:
     """As `call(tell)`, in a warm child process of this one."""
-    from tasklineage.executors.choose import killing_executor
 
     def hear(told: Any) -> bool:
         tell(told)
@@ -194,10 +210,11 @@ class _Slot(Executor):
 
     def lend(self, seat: Seat) -> None:
         if not self._is_lent:  # still, where a coroutine went on at once
-            import_module("distributed").secede()
-            self._is_lent = True
+            with contextlib.suppress(KeyError):  # the work itself has: `worker_client` does
+                import_module("distributed").secede()
+                self._is_lent = True
 
     def retake(self, seat: Seat, *, at_once: bool) -> None:
-        if not at_once:
+        if self._is_lent and not at_once:
             import_module("distributed").rejoin()
             self._is_lent = False

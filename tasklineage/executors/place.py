@@ -18,3 +18,5 @@ class Here:
 
 around: ContextVar[Any] = ContextVar("tasklineage_around", default=None)
 """The executor that the work in this context is spread over by default; None: as configured."""
+cluster: ContextVar[str | None] = ContextVar("tasklineage_cluster", default=None)
+"""The scheduler of the Dask cluster that runs the work in this context, if one does."""
