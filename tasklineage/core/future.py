@@ -296,7 +296,7 @@ def executor_for(task: Task[Any, Any], chosen: Executor | None, parent: Frame) -
     UnsatisfiableResources
         Nobody there has what the task asks for.
     """
-    executor = chosen or parent.run.executor
+    executor = (chosen or parent.run.executor).here
     if task.settings.resources:
         from tasklineage.executors import limits  # for those who ask
 

@@ -257,6 +257,11 @@ class Executor(ABC):
         return self.slots
 
     @property
+    def here(self) -> Executor:
+        """What stands for it where this is asked: in its own workers it may be another one."""
+        return self
+
+    @property
     def offer(self) -> Offer:
         """What works may ask for beside a slot, and what of it is free."""
         from tasklineage.executors.resources import machine_offer  # for those who ask

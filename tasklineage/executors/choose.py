@@ -81,6 +81,11 @@ def killing_executor() -> Executor:
         return executor
 
 
+def one_thread() -> Executor:
+    """The executor of a worker for what its own work is spread over, where others use the CPUs."""
+    return executor_from("threads:1")
+
+
 def _processes(number: int | None) -> Executor:
     """Processes; in a worker process, whose neighbours use the other CPUs, one thread."""
     if Here.is_worker:

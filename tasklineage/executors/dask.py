@@ -29,7 +29,7 @@ from tasklineage.executors.dask_offer import ClusterOffer
 from tasklineage.executors.limits import travelling
 from tasklineage.executors.parcels import pack_whole, unpack
 from tasklineage.executors.performing import Performing, made_here
-from tasklineage.executors.place import Here, cluster
+from tasklineage.executors.place import Here, around, cluster
 from tasklineage.executors.resources import Offer, held
 from tasklineage.executors.serving import unpacked_error
 from tasklineage.executors.threads import Threads, cpus
@@ -124,6 +124,18 @@ class Dask(Performing):
         """
         client: Client = self._connected().client
         return client
+
+    @property
+    def here(self) -> Executor:
+        """In a work of the cluster what that is spread over; no worker has a cluster of its own."""
+        if self.address not in (None, cluster.get()):
+            return self
+        found: Executor | None = around.get()
+        if found is None and Here.is_worker:
+            from tasklineage.executors.choose import one_thread
+
+            return one_thread()
+        return found or self
 
     @property
     def slots(self) -> int:  # type: ignore[override]

@@ -302,7 +302,8 @@ def test_a_cluster_of_this_machine_ends_with_its_program_and_needs_no_guard(
         assert executed <= max(60, finished + 60 - min(finished, 60) + 4)
 
 
-def test_there_is_nobody_at_the_address() -> None:
+def test_there_is_nobody_at_the_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tasklineage.executors.dask._CONNECTING", 1.0)
     with (
         tl.run("nobody", executor="tcp://127.0.0.1:1"),
         pytest.raises(tl.ConfigError, match=r"tcp://127\.0\.0\.1:1"),

@@ -77,6 +77,28 @@ def test_an_adaptive_cluster_begins_and_ends_with_no_workers(tmp_path: Path) -> 
     assert set(notes(tmp_path).values()) == {1}
 
 
+@task
+def with_dask(x: int) -> int:
+    """Of the user, who knows Dask: the thread is lent already where a map waits."""
+    from distributed import worker_client
+
+    with worker_client() as client:
+        inner: int = client.submit(int, x).result() + sum(tl.map(square, [x, x + 1]).results())
+    return inner + sum(tl.map(square, [x + 2, x + 3]).results())
+
+
+def test_a_function_may_use_the_client_of_its_worker(theirs: LocalCluster) -> None:
+    with tl.Dask(theirs) as executor, tl.run("both", executor=executor):
+        found = tl.map(with_dask, range(3)).results()
+    assert found == [x + sum((x + i) ** 2 for i in range(4)) for x in range(3)]
+
+
+def test_tasks_are_functions_for_plain_dask(theirs: LocalCluster) -> None:
+    with Client(theirs) as client:
+        assert client.submit(square, 7).result() == 49
+        assert client.submit(lambda: tl.map(square, range(3)).results()).result() == [0, 1, 4]
+
+
 def test_a_cluster_that_was_closed_is_missed_at_once_and_found_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -113,6 +135,33 @@ def test_a_client_that_was_closed_is_named(theirs: LocalCluster) -> None:
         client.close()
         with pytest.raises(tl.ConfigError, match="the client is closed"):
             tl.map(square, [32]).results()
+
+
+OWN = tl.Dask(n_workers=1)
+
+
+@task(executor=OWN)
+def inner(x: int) -> int:
+    return os.getpid()
+
+
+@task(executor=OWN)
+def outer(x: int) -> list[int]:
+    return [os.getpid(), inner(x), tl.map(inner, [x + 1])[0]]
+
+
+@task(executor=OWN, timeout=60)
+def limited(x: int) -> list[int]:
+    return [os.getpid(), inner(x), tl.map(inner, [x + 1])[0]]
+
+
+def test_no_worker_has_a_cluster_of_its_own() -> None:
+    with OWN:
+        worker, *others = outer(0)
+        assert others == [worker, worker]
+        process, *others = limited(10)
+        assert process != worker
+        assert others == [process, process]
 
 
 @task(resources={"GPU": 1}, ignore=["folder"])
