@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tasklineage.testing.assertions import assert_executed, assert_hit
+    from tasklineage.testing.executors import ExecutorTests
     from tasklineage.testing.fault_store import FaultStore
     from tasklineage.testing.faults import Fault, Happened
     from tasklineage.testing.sandbox import temporary_store
 
 __all__ = [
+    "ExecutorTests",
     "Fault",
     "FaultStore",
     "Happened",
@@ -25,6 +27,7 @@ __all__ = [
 ]
 
 _PLACES = {
+    "ExecutorTests": "executors",
     "Fault": "faults",
     "FaultStore": "fault_store",
     "Happened": "faults",

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from tasklineage.testing.assertions import Assertion
 
 
+pytest.register_assert_rewrite("tasklineage.testing.executors")
+
+
 @pytest.fixture
 def tl_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
     """A new store, which all calls of this test use; afterwards the process is as it was."""

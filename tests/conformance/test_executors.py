@@ -12,7 +12,7 @@ from tasklineage.executors.base import Executor
 from tasklineage.executors.inline import Inline
 from tasklineage.executors.processes import Processes
 from tasklineage.executors.threads import Threads
-from tests.conformance.executors import ExecutorTests, square
+from tasklineage.testing.executors import ExecutorTests, square
 
 
 class TestInline(ExecutorTests):
@@ -38,16 +38,12 @@ class TestManyThreads(ExecutorTests):
 
 
 class TestProcesses(ExecutorTests):
-    shares_memory = False
-
     def make(self) -> Executor:
         return Processes(2)
 
 
 class TestDask(ExecutorTests):
     """Of one cluster, each test with a connection of its own."""
-
-    shares_memory = False
 
     address: ClassVar[str]
 

@@ -15,7 +15,7 @@ import tasklineage as tl
 from tasklineage import task
 from tasklineage.executors.choose import executor_from
 from tasklineage.executors.threads import Threads
-from tests.conformance.executors import ExecutorTests
+from tasklineage.testing import ExecutorTests
 
 SOURCE = """
     from tasklineage.executors.threads import Threads

@@ -37,8 +37,8 @@ OPTIONAL = {
 }  # fmt: skip
 """Packages that are not there for everybody, or are slow to import."""
 
-PLUGIN = "tasklineage.testing.plugin"
-"""pytest loads it, and nobody else."""
+PYTESTS = {"tasklineage.testing.executors", "tasklineage.testing.plugin"}
+"""Loaded in tests with pytest, and by nobody else."""
 
 COMMAND_LINE = {"rich", "typer"}
 """What the command line alone may import at the top of its modules: nobody else loads those."""
@@ -164,7 +164,7 @@ def test_the_engine_is_not_loaded_by_its_folder() -> None:
 def test_optional_packages_are_imported_where_they_are_used() -> None:
     def allowed(item: Import) -> bool:
         package = item.target.split(".")[0]
-        if item.module == PLUGIN:
+        if item.module in PYTESTS:
             return package == "pytest"
         return part(item.module) == "cli" and package in COMMAND_LINE
 

@@ -10,7 +10,7 @@ import pytest
 
 from tasklineage.executors.base import Blocked, Seat, Work, run_claimed, take_seat, wait_for
 from tasklineage.executors.inline import Inline
-from tests.conformance.executors import PATIENCE, fail, watched
+from tasklineage.testing.executors import PATIENCE, fail, watched
 
 
 def test_one_of_many_claims_succeeds() -> None:

@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from tasklineage.executors.inline import Inline
-from tests.conformance.executors import fail, watched
+from tasklineage.testing.executors import fail, watched
 
 
 def test_a_work_runs_in_the_thread_that_submits_it() -> None:

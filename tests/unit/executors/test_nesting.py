@@ -11,7 +11,7 @@ import pytest
 
 from tasklineage.executors.base import wait_for
 from tasklineage.executors.threads import Threads
-from tests.conformance.executors import Gauge, watched
+from tasklineage.testing.executors import Gauge, watched
 
 Program = Callable[[], int]
 

@@ -26,7 +26,7 @@ from tasklineage.errors import ConfigError, WorkerLost
 from tasklineage.executors.base import DEEPEST, NoThread, Work, current_seat, wait_for
 from tasklineage.executors.inline import Inline
 from tasklineage.executors.threads import Threads, default_slots
-from tests.conformance.executors import PATIENCE, Gate, assert_soon, fail, square, watched
+from tasklineage.testing.executors import PATIENCE, Gate, assert_soon, fail, square, watched
 
 ROOT = Path(tasklineage.__path__[0]).parent
 

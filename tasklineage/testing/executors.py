@@ -1,24 +1,31 @@
 """What every executor does: the interface's definition, as tests that a subclass inherits.
 
-A new executor gets a test class with a `make` method, and `is_concurrent = False` where `submit`
-returns only after the work is done. What works do here is picklable where the executor says that
-it does not share memory.
+An executor gets a test class with a `make` method. What works do here is picklable, in the way of
+tasks, for executors whose works do not share the memory of who submits them.
 """
 
 from __future__ import annotations
 
+import contextlib
 import contextvars
+import glob
+import os
 import threading
 import time
+import traceback
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
-from tasklineage.errors import ConfigError, UnsatisfiableResources
+from tasklineage.core.combinators import map
+from tasklineage.core.run import run
+from tasklineage.core.task import task
+from tasklineage.errors import ConfigError, TaskTimeout, UnsatisfiableResources
 from tasklineage.executors.base import Executor, Work, wait_for
+from tasklineage.testing.sandbox import temporary_store
 
 PATIENCE = 30.0
 """Seconds after which something is taken to hang."""
@@ -38,28 +45,34 @@ def fail(error: BaseException) -> None:
     raise error
 
 
-class ExecutorTests:
-    """Inherited by the tests of each executor."""
+shared_memory = pytest.mark.usefixtures("_shared_memory")
+"""For tests whose works and whoever submits them must see the same objects."""
 
-    is_concurrent = True
-    shares_memory = True
+
+class ExecutorTests:
+    """Inherited by the tests of each executor, which say how one is made."""
+
+    is_concurrent: ClassVar[bool] = True
+    """False where `submit` returns only after the work is done."""
 
     @abstractmethod
     def make(self) -> Executor:
         """A new executor, with few slots."""
 
-    @pytest.fixture(autouse=True)
-    def _skip_without_shared_memory(self, request: pytest.FixtureRequest) -> None:
-        if not self.shares_memory and request.node.get_closest_marker("shared_memory"):
-            pytest.skip("works and who submits them share no memory")
-
     @pytest.fixture
     def executor(self) -> Iterator[Executor]:
-        before = threading.active_count()
+        """A new executor, of which nothing is left behind."""
+        threads, processes = threading.active_count(), children()
         executor = self.make()
         yield executor
         watched(executor.shutdown)
-        assert_soon(lambda: threading.active_count() <= before)
+        assert_soon(lambda: threading.active_count() <= threads)
+        assert_soon(lambda: children() <= processes)
+
+    @pytest.fixture
+    def _shared_memory(self, executor: Executor) -> None:
+        if not executor.shares_memory:
+            pytest.skip("works and who submits them share no memory")
 
     # Outcomes
 
@@ -80,6 +93,7 @@ class ExecutorTests:
     ) -> None:
         work = executor.submit(partial(fail, error))
         stored = work.exception(PATIENCE)
+        assert stored is not None
         assert type(stored) is type(error)
         assert stored.args == error.args
         with pytest.raises(type(error)):
@@ -90,14 +104,21 @@ class ExecutorTests:
         assert executor.submit(partial(square, 3)).result(PATIENCE) == 9
         assert wait_for(failed, PATIENCE)
 
-    @pytest.mark.shared_memory
+    @shared_memory
     def test_a_traceback_begins_in_the_callable(self, executor: Executor) -> None:
         error = executor.submit(partial(fail, ValueError())).exception(PATIENCE)
         assert error is not None
         assert error.__traceback__ is not None
         assert error.__traceback__.tb_frame.f_code is fail.__code__
 
-    @pytest.mark.shared_memory
+    def test_an_exception_brings_its_traceback(self, executor: Executor) -> None:
+        error = executor.submit(partial(fail, ValueError("no"))).exception(PATIENCE)
+        assert error is not None
+        shown = "".join(traceback.format_exception(error))
+        assert ", in fail" in shown
+        assert "raise error" in shown
+
+    @shared_memory
     def test_each_work_is_run_once(self, executor: Executor) -> None:
         seen: list[int] = []
         works = [executor.submit(partial(seen.append, i)) for i in range(200)]
@@ -105,7 +126,7 @@ class ExecutorTests:
         assert sorted(seen) == list(range(200))
         assert not any(work.claim() for work in works)
 
-    @pytest.mark.shared_memory
+    @shared_memory
     def test_works_start_in_the_order_of_submission(self, executor: Executor) -> None:
         seen: list[int] = []
         with Gate(self.is_concurrent) as gate:
@@ -119,7 +140,7 @@ class ExecutorTests:
 
     # Contexts
 
-    @pytest.mark.shared_memory
+    @shared_memory
     def test_a_work_runs_in_a_copy_of_the_context_of_its_submitter(
         self, executor: Executor
     ) -> None:
@@ -139,7 +160,7 @@ class ExecutorTests:
 
     # Waiting
 
-    @pytest.mark.shared_memory
+    @shared_memory
     def test_callbacks_are_called_once_and_late_ones_at_once(self, executor: Executor) -> None:
         told: list[tuple[str, bool]] = []
         with Gate(self.is_concurrent) as gate:
@@ -150,7 +171,7 @@ class ExecutorTests:
         work.add_done_callback(lambda w: told.append(("late", w.done())))
         assert told == [("early", True), ("late", True)]
 
-    @pytest.mark.shared_memory
+    @shared_memory
     def test_a_failing_callback_is_reported_and_harms_nobody(
         self, executor: Executor, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -166,7 +187,7 @@ class ExecutorTests:
         assert [args.exc_type for args in reported] == [ValueError]
         assert executor.submit(partial(square, 2)).result(PATIENCE) == 4
 
-    @pytest.mark.shared_memory
+    @shared_memory
     def test_a_wait_gives_up_after_its_timeout(self, executor: Executor) -> None:
         if not self.is_concurrent:
             pytest.skip("a work is done before anybody can wait for it")
@@ -182,7 +203,7 @@ class ExecutorTests:
         assert work.wait(PATIENCE)
         assert wait_for([], 0)
 
-    @pytest.mark.shared_memory
+    @shared_memory
     def test_many_threads_may_wait_for_one_work(self, executor: Executor) -> None:
         results: list[bool] = []
         with Gate(self.is_concurrent) as gate:
@@ -199,7 +220,7 @@ class ExecutorTests:
 
     # Cancelling
 
-    @pytest.mark.shared_memory
+    @shared_memory
     def test_a_work_that_has_not_started_can_be_cancelled(self, executor: Executor) -> None:
         if not self.is_concurrent:
             pytest.skip("a work has started when its submitter gets it")
@@ -235,7 +256,7 @@ class ExecutorTests:
         def nested(depth: int) -> int:
             return depth and 1 + executor.submit(partial(nested, depth - 1)).result()
 
-        depth = 60
+        depth = 50
         work = executor.submit(partial(nested, depth))
         assert work.result(PATIENCE) == depth
 
@@ -247,9 +268,9 @@ class ExecutorTests:
             executor.wait_for(works)
             return sum(work.result() for work in works)
 
-        assert executor.submit(partial(tree, 5)).result(PATIENCE) == 3**5
+        assert executor.submit(partial(tree, 4)).result(PATIENCE) == 3**4
 
-    @pytest.mark.shared_memory
+    @shared_memory
     def test_no_more_works_run_at_once_than_there_are_slots(self, executor: Executor) -> None:
         running = Gauge()
 
@@ -276,9 +297,60 @@ class ExecutorTests:
 
         assert executor.submit(parent).result(PATIENCE) == "seen 'child'"
 
+    # Time limits
+
+    def test_a_work_that_takes_too_long_is_stopped(self, executor: Executor) -> None:
+        if not executor.can_kill:
+            with pytest.raises(ConfigError, match="cannot stop"):
+                executor.submit(partial(square, 1), timeout=1)
+            return
+        began = time.monotonic()
+        late = executor.submit(partial(time.sleep, PATIENCE), timeout=0.5)
+        other = executor.submit(partial(square, 5), timeout=PATIENCE)
+        with pytest.raises(TaskTimeout):
+            late.result(PATIENCE)
+        assert time.monotonic() - began < PATIENCE / 2
+        assert other.result(PATIENCE) == 25
+        assert executor.submit(partial(square, 6)).result(PATIENCE) == 36
+
+    # Tasks
+
+    def test_tasks_run_on_it(self, executor: Executor) -> None:
+        @task
+        def inner(x: int, of: int) -> int:
+            print("inner", of, x)
+            return 10 * of + x
+
+        @task
+        def outer(x: int) -> list[int]:
+            print("outer", x)
+            return map(inner, range(3), of=x).results()
+
+        @task
+        def failing(x: int) -> int:
+            print("before it failed")
+            raise ValueError(f"no {x}")
+
+        expected = [[10 * x + i for i in range(3)] for x in range(4)]
+        with temporary_store(), run("conformance", executor=executor) as first:
+            assert map(outer, range(4)).results() == expected
+            with pytest.raises(ValueError, match="no 7"):
+                failing.submit(7).result(PATIENCE)
+            with run("again", executor=executor) as again:
+                assert map(outer, range(4)).results() == expected
+            assert (first.executed, first.failed) == (4 + 12 + 1, 1)
+            assert (again.executed, again.hits) == (0, 4)
+            said = {call.stdout for call in first.calls}
+            assert said == {
+                *(f"outer {x}\n" for x in range(4)),
+                *(f"inner {x} {i}\n" for x in range(4) for i in range(3)),
+                "before it failed\n",
+            }
+            assert [len(call.children) for call in first.roots] == [3, 3, 3, 3, 0]
+
     # The end
 
-    @pytest.mark.shared_memory
+    @shared_memory
     def test_shutdown_waits_for_what_was_submitted(self) -> None:
         executor = self.make()
         seen: list[int] = []
@@ -288,13 +360,24 @@ class ExecutorTests:
         assert sorted(seen) == list(range(20))
         watched(executor.shutdown)
 
+    def test_no_file_and_no_socket_stays_open(self) -> None:
+        def use() -> None:
+            with self.make() as executor:
+                works = [executor.submit(partial(square, x)) for x in range(2 * executor.slots)]
+                assert wait_for(works, PATIENCE)
+
+        use()
+        before = open_files()  # with what the first one has opened for the whole process
+        use()
+        assert_soon(lambda: open_files() <= before)
+
     def test_nothing_can_be_submitted_after_shutdown(self) -> None:
         with self.make() as executor:
             executor.submit(partial(square, 1))
         with pytest.raises(ConfigError, match="shut down"):
             executor.submit(partial(square, 1))
 
-    @pytest.mark.shared_memory
+    @shared_memory
     def test_works_of_an_executor_that_ends_may_still_submit(self) -> None:
         executor = self.make()
 
@@ -310,9 +393,6 @@ class ExecutorTests:
     # What is not offered
 
     def test_what_cannot_be_honoured_is_refused(self, executor: Executor) -> None:
-        if not executor.can_kill:
-            with pytest.raises(ConfigError, match="cannot stop"):
-                executor.submit(partial(square, 1), timeout=1)
         with pytest.raises(UnsatisfiableResources, match="GPU 99"):
             executor.submit(partial(square, 1), resources={"GPU": 99})
         assert executor.submit(partial(square, 3), resources={"cpu": 1}).result(PATIENCE) == 9
@@ -365,6 +445,20 @@ class Gauge:
     def __exit__(self, *_: object) -> None:
         with self._lock:
             self.now -= 1
+
+
+def children() -> set[int]:
+    """The processes that this one has begun and that have not ended; on Linux."""
+    found: set[int] = set()
+    for path in glob.glob("/proc/self/task/*/children"):
+        with contextlib.suppress(OSError), open(path, encoding="ascii") as file:
+            found |= {int(pid) for pid in file.read().split()}
+    return found
+
+
+def open_files() -> int:
+    """How many files, pipes and sockets this process has open; on Linux."""
+    return len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0
 
 
 def watched(function: Callable[[], Any], patience: float = PATIENCE) -> Any:
