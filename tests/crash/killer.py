@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import base64
 import inspect
+import itertools
 import json
 import os
 import resource
@@ -28,7 +29,7 @@ import signal
 import subprocess
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -55,7 +56,7 @@ class Fault(NamedTuple):
     number: int
     """Which one, from 1; 0: none."""
     when: str = "before"
-    """`before` it, `after` it, or in the `middle`: half of the bytes of a write are written."""
+    """`before` it, or in the `middle`: half of the bytes of a write are written."""
     action: int = KILL
     """`KILL`; an errno to fail with; or `SHORT`: half of a write is written, which is no error."""
     lasting: int = 1
@@ -85,13 +86,13 @@ def sweep(
 ) -> Iterator[Outcome]:
     """The outcomes of `scenario` with a fault at its first operation, at its second, and so on.
 
-    With `KILL`, each operation is tried thrice: killed before, after, and in the middle of it
-    (writes only).
+    With `KILL`, the process is killed before each operation, and in the middle of each write. After
+    one is before the next.
     """
     faults = [
         Fault(0, when, action, lasting)
         for action in actions
-        for when in (("before", "middle", "after") if action == KILL else ("before",))
+        for when in (("before", "middle") if action == KILL else ("before",))
     ]
     return _serve(scenario, folder, faults, timeout)
 
@@ -173,8 +174,6 @@ class Operations:
             return original(first, *(half or args), **kwargs)
         if half:
             original(first, *half, **kwargs)
-        elif when == "after":
-            original(first, *args, **kwargs)
         return os.kill(os.getpid(), signal.SIGKILL)
 
     def _note(self, name: str, first: Any, is_ours: bool, result: Any) -> Any:
@@ -212,16 +211,24 @@ def serve(order: dict[str, Any]) -> None:
     """Fork a process for every fault; say on the standard output how each ended."""
     scenario = getattr(load(Path(order["module"])), order["function"])
     folder = Path(order["folder"])
+    operations: list[str] = []
     for kind, template in enumerate(Fault(*fields) for fields in order["faults"]):
-        number = template.number or (0 if order["once"] else 1)
-        while True:
+        for number in [template.number] if order["once"] else _numbers(template, operations):
             fault = template._replace(number=number)
             root = folder / f"{scenario.__name__}-{kind}-{number}"
             outcome = _fork(scenario, root, fault)
             print(json.dumps(outcome), flush=True)
-            if order["once"] or not outcome["operation"]:
+            if not outcome["operation"]:
                 break
-            number += 1
+            if fault.when == "before" and fault.action == KILL:
+                operations.append(outcome["operation"])
+
+
+def _numbers(fault: Fault, operations: list[str]) -> Iterable[int]:
+    """The operations to try, of which there were these when it was killed before each."""
+    if fault.when == "middle":
+        return [number for number, name in enumerate(operations, 1) if name in WRITES]
+    return itertools.count(1)
 
 
 def _fork(scenario: Scenario, root: Path, fault: Fault) -> dict[str, Any]:

@@ -54,7 +54,7 @@ def store_and_put_back_a_folder(root: Path, say: Callable[[str], None]) -> None:
 
 def check_file(outcome: Outcome) -> None:
     place = outcome.root / "work" / "out.bin"
-    if place.exists():
+    if place.exists() and "stored" in outcome.said:  # the body does not write at once
         assert place.read_bytes() == CONTENT
     with tl.run(store=outcome.root / "store") as run:
         assert produce(str(place)).bytes() == CONTENT

@@ -76,4 +76,4 @@ def test_whatever_a_ref_points_to_is_there(tmp_path: Path) -> None:
         assert len(found) - len(outcome.said) in (0, 1), outcome
         tagged += len(found)
         store.close()
-    assert tagged > 20
+    assert tagged > 15

@@ -18,7 +18,7 @@ from tasklineage.storage.gc import Rules
 from tasklineage.storage.store import open_store
 from tasklineage.storage.usage import usage
 from tests.conformance.stores import Machine, Place, ended, results
-from tests.servers.fixtures import Bucket
+from tests.servers.fixtures import Bucket, one_server
 
 Machines = Callable[[str], Machine]
 
@@ -77,6 +77,7 @@ def test_a_store_in_memory_is_collected() -> None:
 
 
 @pytest.mark.slow
+@one_server
 def test_the_commands_of_one_machine_hold_for_all(
     machine: Machines, place: Place, tmp_path: Path
 ) -> None:
@@ -108,7 +109,7 @@ def test_the_commands_of_one_machine_hold_for_all(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("s3_server", ["radosgw"], indirect=True)
+@one_server
 def test_nothing_that_runs_need_is_lost_while_another_machine_collects(
     machine: Machines, place: Place
 ) -> None:
@@ -124,6 +125,7 @@ def test_nothing_that_runs_need_is_lost_while_another_machine_collects(
 
 
 @pytest.mark.slow
+@one_server
 def test_a_store_on_a_server_is_checked_and_repaired(machine: Machines, place: Place) -> None:
     assert machine("a").does("map_large 0 6 + map_whole 0 20")["executed"] == 26
     b = machine("b")

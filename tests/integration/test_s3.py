@@ -15,14 +15,12 @@ from tasklineage import task
 from tasklineage.errors import StoreError
 from tasklineage.storage.store import open_stores
 from tests.conformance.stores import Machine, Place, ended
-from tests.servers.fixtures import Bucket, Servers, new_bucket
+from tests.servers.fixtures import Bucket, Servers, new_bucket, one_server
 from tests.servers.lifetime import Endpoint
 from tests.servers.proxy import Proxy
 
 pytestmark = pytest.mark.slow
 
-only_real = pytest.mark.parametrize("s3_server", ["radosgw"], indirect=True)
-"""What takes long is asked of the real server only."""
 AT_MOST = 5.0
 """Seconds until a wrong address or name is told."""
 
@@ -63,7 +61,7 @@ def test_a_map_of_ten_thousand_small_calls_goes_up_and_comes_back_in_few_request
 # Servers that fail
 
 
-@only_real
+@one_server
 @pytest.mark.parametrize(
     ("trouble", "count"),
     [
@@ -86,7 +84,7 @@ def test_a_run_of_many_objects_ends_right_although_half_of_the_requests_fail(
     assert (third["executed"], third["hits"], third["right"]) == (0, count, True)
 
 
-@only_real
+@one_server
 def test_a_server_that_is_away_for_a_while_loses_nothing(
     machine: Callable[[str], Machine], proxied: tuple[Bucket, Proxy]
 ) -> None:
@@ -103,7 +101,7 @@ def test_a_server_that_is_away_for_a_while_loses_nothing(
     assert (other["executed"], other["right"]) == (0, True)
 
 
-@only_real
+@one_server
 @pytest.mark.nightly
 def test_what_waits_while_the_server_is_gone_arrives_with_the_next_process(
     machine: Callable[[str], Machine], proxied: tuple[Bucket, Proxy]

@@ -36,16 +36,26 @@ class Servers:
     def get(self, kind: str) -> Endpoint:
         """Where the server of this kind is; it is started if need be."""
         if kind not in self._leases:
-            missing = importlib.import_module(f"tests.servers.{kind}").what_is_missing()
+            missing = _what_is_missing(kind)
             if missing and kind not in EXPECTED:
                 pytest.skip(missing)
             self._leases[kind] = Lease(kind, self._folder / kind)
         return self._leases[kind].endpoint
 
+    def has(self, kind: str) -> bool:
+        """Whether there is a server of this kind, or has to be."""
+        return kind in self._leases or kind in EXPECTED or not _what_is_missing(kind)
+
     def close(self) -> None:
         """None of them is needed any more."""
         for lease in self._leases.values():
             lease.close()
+
+
+def _what_is_missing(kind: str) -> str:
+    """What to install for a server of this kind; empty: nothing."""
+    missing: str = importlib.import_module(f"tests.servers.{kind}").what_is_missing()
+    return missing
 
 
 class Bucket(NamedTuple):
@@ -115,9 +125,14 @@ def servers() -> Iterator[Servers]:
 
 @pytest.fixture(params=S3_SERVERS)
 def s3_server(request: pytest.FixtureRequest, servers: Servers) -> Endpoint:
-    """An S3 server; a test that asks for it is run with each."""
+    """An S3 server; a test that asks for it is run with each, or with `one_server`."""
     pytest.importorskip("s3fs")
-    return servers.get(request.param)
+    kinds = request.param.split(" or ")
+    return servers.get(next(filter(servers.has, kinds), kinds[0]))
+
+
+one_server = pytest.mark.parametrize("s3_server", [" or ".join(S3_SERVERS)], indirect=True)
+"""For what takes long: the first of the servers that is here."""
 
 
 @pytest.fixture
