@@ -40,5 +40,6 @@ def worker(
         raise ConfigError("--workers 0 without GPUs: there is nothing to start")
     for plan in wanted:
         device = "no GPU" if plan.device is None else f"GPU {plan.device}"
-        typer.echo(f"{plan.name or 'worker'}: {plan.threads} threads, {device}")
+        threads_text = f"{plan.threads} thread{'s' * (plan.threads > 1)}"
+        typer.echo(f"{plan.name or 'worker'}: {threads_text}, {device}")
     asyncio.run(serve(address, wanted))

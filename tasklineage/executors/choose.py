@@ -106,5 +106,6 @@ def _dask(spec: str, rest: str) -> Executor:
 def _number(spec: str, text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         kind = spec.partition(":")[0]
-        raise ConfigError(f'executor={spec!r}: a number of {kind} is expected, as in "{kind}:8"')
+        whom = "workers" if kind == "dask" else kind
+        raise ConfigError(f'executor={spec!r}: a number of {whom} is expected, as in "{kind}:8"')
     return int(text)

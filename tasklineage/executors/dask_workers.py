@@ -55,7 +55,7 @@ def plans(
 
 async def serve(address: str, wanted: Sequence[Plan]) -> None:
     """Be workers of the scheduler at this address until it is gone, or this process is told."""
-    distributed = import_module("distributed")
+    dask, distributed = import_module("dask"), import_module("distributed")
     try:
         comm = await distributed.core.connect(address, timeout=_CONNECTING)
     except (OSError, ValueError) as error:
@@ -74,6 +74,7 @@ async def serve(address: str, wanted: Sequence[Plan]) -> None:
             host=host,
             dashboard_address=f"{host}:0" if host else ":0",
             death_timeout=60,
+            preload=[*dask.config.get("distributed.worker.preload"), __name__],
         )
         for plan in wanted
     ]
@@ -87,6 +88,11 @@ async def serve(address: str, wanted: Sequence[Plan]) -> None:
     stopping.cancel()
     await asyncio.gather(*[one.close(timeout=5) for one in nannies])
     await finished
+
+
+def dask_setup(_: Any) -> None:
+    """Leave Ctrl-C to the nanny: Dask calls this in each worker when it begins."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -466,7 +466,7 @@ def test_workers_that_cannot_reach_the_store_send_what_they_recorded(
         worker = subprocess.Popen(
             [sys.executable, "-m", "tasklineage", "worker", ours.client.scheduler.address],
             cwd=tmp_path / "there", env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-            stdout=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True,
         )  # fmt: skip
         ours.client.wait_for_workers(2, timeout=60)
         near = next(
@@ -491,8 +491,10 @@ def test_workers_that_cannot_reach_the_store_send_what_they_recorded(
                 fan = tl.map(refuses, [5], on_error="collect")
                 assert str(fan.failures[0].error) == "no 5"
         finally:
-            worker.terminate()
-            worker.wait(30)
+            os.killpg(worker.pid, signal.SIGINT)  # as Ctrl-C in its terminal
+            _, said = worker.communicate(timeout=30)
+        assert "Traceback" not in said
+        assert "killing" not in said  # what it would say of a worker that does not end
         assert not list((tmp_path / "there").iterdir())
         calls = list(run.calls)
         assert {call.stdout for call in calls if call.task == with_parts.name} == {
