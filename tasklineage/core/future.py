@@ -395,13 +395,16 @@ def settle(frame: Frame, value: Any) -> Any:
 def abandon(frame: Frame) -> None:
     """Start nothing more of what was begun under `frame`; wait for what is in flight.
 
-    Who interrupts that has what can be killed killed.
+    Who interrupts that has what can be killed killed, and maps inside of calls end.
     """
     while pending := frame.take_pending():
         for one in pending:
             try:
                 one.abandon()
             except KeyboardInterrupt:
+                from tasklineage.core.pumps import interrupt_maps  # which imports this module
+
+                interrupt_maps(frame.run)
                 if not interrupt_works():
                     raise
                 one.abandon()

@@ -84,6 +84,19 @@ class Pumps:
             self._is_stopped = True
         self._end_if_over()
 
+    def interrupt(self) -> None:
+        """Start no further element; whoever waits for one that is missing is interrupted."""
+        if not self._arrivals.is_over:
+            self._source.fail(KeyboardInterrupt())
+            self.stop()
+
+    def is_inside(self, run: Any) -> bool:
+        """Whether it belongs to the run, or to one that was begun inside of that."""
+        own = self._parent.run
+        while own is not None and own is not run:
+            own = own.parent
+        return own is run
+
     def wait(self, is_met: Callable[[], bool]) -> None:
         """Return when `is_met()`, which must be true when all is over."""
         if is_met():
@@ -264,6 +277,13 @@ class _Here(threading.local):
 
 _here = _Here()
 _all: weakref.WeakSet[Pumps] = weakref.WeakSet()
+
+
+def interrupt_maps(run: Any) -> None:
+    """Have every map of the run end in this process, those inside of calls too."""
+    for pumps in list(_all):
+        if pumps.is_inside(run):
+            pumps.interrupt()
 
 
 def _after_fork() -> None:

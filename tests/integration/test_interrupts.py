@@ -159,3 +159,19 @@ def test_the_second_cancels_them(tmp_path: Path, kind: str) -> None:
     second = tl.latest("interrupted", store=program.store)
     assert second is not None
     assert (second.status, second.hits) == ("done", 0)
+
+
+def test_the_second_ends_maps_inside_of_calls_in_threads(tmp_path: Path) -> None:
+    program = Program(tmp_path, "threads:2", "nested", 0.5)
+    program.wait_until(lambda: len(program.noted("begun")) >= 2)
+    program.interrupt()
+    time.sleep(0.1)
+    program.interrupt()
+    _, err = program.end()
+    assert "KeyboardInterrupt" in err
+    begun = program.noted("begun")
+    assert sorted(begun) == sorted(program.noted("ended"))  # a thread cannot be killed
+    assert len(begun) < 8  # of the two maps that had begun
+    (run,) = tl.runs(store=program.store)
+    assert run.status == "interrupted"
+    assert {call.status for call in run.calls if not call.parent_id} == {"cancelled"}
