@@ -146,7 +146,7 @@ def _salvaged(
     if isinstance(error, SchedulerLost):
         return [_known(body) or _alone(body, executor, error) for body in bodies]
     if not isinstance(error, WorkerLost | CancelledError):
-        return [_alone(body, executor, None) for body in bodies]
+        return [_known(body) or _alone(body, executor, None) for body in bodies]
     begun = _begun(bodies)
     return [
         _known(body) or (_alone(body, executor, error) if body.this.id in begun else None)

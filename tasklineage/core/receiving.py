@@ -139,6 +139,8 @@ def _reply(this: Call, shipment: Shipment, item: Item, tell: Tell) -> Reply:
     if item is not shipment.items[0]:
         value = engine.answer(this)
         if value is not engine.MISS:
+            if this.run.verification is not None:
+                this.run.verification.check(this, value)
             return _done(this, value, fold, is_hit=True)
     body = _Shipped(this, item, tell)
     try:

@@ -12,6 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -201,6 +202,34 @@ def test_an_argument_that_cannot_travel_fails_alone(pool: Processes) -> None:
         assert [one.index for one in fan.failures] == [150]
         assert "I stay" in str(fan.failures[0].error)
         assert sum(one for one in fan if isinstance(one, int)) == sum(range(300)) - 150
+
+
+def test_a_result_that_cannot_travel_fails_alone(pool: Processes, tmp_path: Path) -> None:
+    @task(memo=False, ignore=["folder"])
+    def locks(x: int, folder: str) -> Any:
+        note(folder, x)
+        return Lock() if x == 250 else x
+
+    with tl.run("locks", executor=pool) as run:
+        fan = tl.map(locks, range(400), folder=str(tmp_path), on_error="collect")
+        assert [one.index for one in fan.failures] == [250]
+    assert "cannot pickle" in str(fan.failures[0].error)
+    assert {x for x, n in notes(tmp_path).items() if n > 1} <= {"250"}
+    assert (run.executed, run.failed) == (400, 1)
+
+
+@task
+def paired(x: int) -> int:
+    return x if x % 2 else paired(x + 1)
+
+
+def test_what_calls_before_it_have_made_is_among_the_hits_that_are_verified(
+    pool: Processes,
+) -> None:
+    with tl.run("verified", executor=pool, verify=1.0) as run:
+        tl.map(paired, range(300)).results()
+    assert (run.executed, run.hits) == (300, 150)
+    assert (run.verified, run.differing) == (150, 0)
 
 
 PROGRAM = """
