@@ -19,6 +19,8 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, ClassVar
 
+from tasklineage.executors import by_value
+
 rules: dict[type, Callable[[Any], Any]] = {}
 """By type, how its instances are reduced when they travel; as `__reduce__`, a name included."""
 
@@ -176,13 +178,17 @@ def _pickler(file: io.BytesIO, keeps: Any) -> Any:
 
         for name in ("MISSING", "_HAS_DEFAULT_FACTORY"):  # compared by identity
             rules[type(getattr(dataclasses, name))] = partial(_named, name)
+        rules.update(by_value.rules)
 
         class Pickler(cloudpickle.Pickler):
             """Asks `rules` first."""
 
             def reducer_override(self, obj: Any) -> Any:
                 rule = rules.get(type(obj))
-                return super().reducer_override(obj) if rule is None else rule(obj)
+                if rule is not None:
+                    return rule(obj)
+                reduced: Any = super().reducer_override(obj)
+                return by_value.with_slots(obj, reduced) if isinstance(obj, type) else reduced
 
         _Pickler.kind = Pickler
     return _Pickler.kind(file, protocol=5, buffer_callback=keeps)

@@ -480,6 +480,57 @@ def test_a_script_without_a_guard_is_not_run_by_its_workers(tmp_path: Path) -> N
     assert "x=202" in ran(path)
 
 
+WRAPPED = """
+import functools
+from dataclasses import dataclass
+import tasklineage as tl
+from tasklineage import task
+
+@functools.cache
+def fibonacci(n):
+    return n if n < 2 else fibonacci(n - 1) + fibonacci(n - 2)
+
+@functools.singledispatch
+def kind(x):
+    return "anything"
+
+@kind.register
+def _(x: int):
+    return "a number"
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    x: int
+    y: int = 2
+
+class Private:
+    __slots__ = ("__x",)
+
+    def __init__(self, x):
+        self.__x = x
+
+    @functools.cached_property
+    def unused(self):
+        return self
+
+    @functools.lru_cache(maxsize=3)
+    def doubled(self):
+        return 2 * self.__x
+
+@task
+def wrapped(point):
+    return fibonacci(50), kind(1), kind(""), Point(point.y, 5), Private(4).doubled()
+
+with tl.run("wrapped", executor="processes:1"):
+    print(wrapped.submit(Point(1)).result())
+"""
+
+
+def test_what_decorators_make_in_a_script_travels(tmp_path: Path) -> None:
+    expected = "(12586269025, 'a number', 'anything', Point(x=2, y=5), 8)\n"
+    assert ran(program(tmp_path, WRAPPED)) == expected
+
+
 def test_a_module_that_was_edited_is_loaded_anew_by_the_workers(tmp_path: Path) -> None:
     (tmp_path / "helpers.py").write_text("def f(x):\n    return x + 1\n")
     path = program(
