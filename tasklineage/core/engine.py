@@ -32,6 +32,7 @@ from tasklineage.core.metering import Meters
 from tasklineage.errors import CorruptObject, MissingObject, StoreError, UnhashableArgument
 from tasklineage.key.digest import Unresolved
 from tasklineage.storage.codecs import Undecodable
+from tasklineage.storage.flight import Beside, Flight
 from tasklineage.storage.records import (
     CANCELLED,
     DONE,
@@ -50,7 +51,6 @@ if TYPE_CHECKING:
     from tasklineage.core.future import Future
     from tasklineage.core.task import Task
     from tasklineage.executors.base import Blocked, Executor
-    from tasklineage.storage.flight import Flight
 
 _NOTHING = Ref(b"")
 MISS = object()
@@ -115,7 +115,7 @@ def perform(
     position: Position | None = None,
     note_key: Callable[[bytes], object] = id,
     elsewhere: Executor | None = None,
-    reserve: Callable[[], AbstractContextManager[object]] = nullcontext,
+    reserve: Callable[[Frame], AbstractContextManager[object]] = nullcontext,
 ) -> Outcome[Any]:
     """What came of a call, made on a worker: its exception is in the outcome.
 
@@ -139,13 +139,13 @@ def unmade(error: BaseException, skipped: Sequence[bytes]) -> Outcome[Any]:
 def outcome(
     this: Call,
     elsewhere: Executor | None = None,
-    reserve: Callable[[], AbstractContextManager[object]] = nullcontext,
+    reserve: Callable[[Frame], AbstractContextManager[object]] = nullcontext,
 ) -> Outcome[Any]:
     """What came of a call whose key is known, its body run here or by that executor."""
     try:
         value = answer(this)
         if value is MISS:
-            with reserve():
+            with reserve(this.parent):
                 if elsewhere is not None:
                     return _execute_elsewhere(this, elsewhere)
                 value = execute(this)
@@ -414,6 +414,15 @@ def _blocked() -> Blocked:
     return Blocked()
 
 
+def _held_beside() -> frozenset[bytes]:
+    """What stands for the limits that are held around the call in this context."""
+    limits = sys.modules.get("tasklineage.executors.limits")
+    return frozenset() if limits is None else limits.names_held()
+
+
+Beside.held = _held_beside
+
+
 def _release(flight: Flight, key: bytes) -> None:
     """Let the key go, also if an interrupt arrives on the way: a second release does nothing."""
     try:
@@ -548,7 +557,7 @@ async def _value_async(this: Call) -> Any:
     if value is MISS and this.task.settings.resources:
         from tasklineage.executors import limits  # for those who ask
 
-        async with limits.reserved_async(this.task.settings.resources):
+        async with limits.reserved_async(this.task.settings.resources, this.parent.lasting):
             value = await execute_async(this)
     elif value is MISS:
         value = await execute_async(this)

@@ -99,6 +99,10 @@ class Frame:
             self._held = above | {self.key} if self.key else above
         return self._held
 
+    def lasting(self, names: frozenset[bytes]) -> AbstractContextManager[object]:
+        """A block in which a call that is about to execute here waits for what these stand for."""
+        return self.run.store.flight.waiting(names, self.held)
+
     @property
     def call(self) -> Frame | None:
         """The frame of the call in whose body this is, itself or around the run; None outside."""

@@ -7,7 +7,6 @@ import threading
 from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager
 from contextvars import copy_context
-from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from tasklineage import config
@@ -310,14 +309,17 @@ def executor_for(task: Task[Any, Any], chosen: Executor | None, parent: Frame) -
 
 def reservation(
     task: Task[Any, Any], executor: Executor
-) -> Callable[[], AbstractContextManager[object]]:
+) -> Callable[[Frame], AbstractContextManager[object]]:
     """What makes blocks that hold what a call of the task asks for."""
     asked = task.settings.resources
     if not asked:
         return contextlib.nullcontext
     from tasklineage.executors import limits  # for those who ask
 
-    return partial(limits.reserved, asked, executor.offer)
+    def reserve(parent: Frame) -> AbstractContextManager[object]:
+        return limits.reserved(asked, executor.offer, parent.lasting)
+
+    return reserve
 
 
 def resolved(

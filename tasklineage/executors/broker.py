@@ -15,6 +15,7 @@ from collections.abc import AsyncGenerator, Generator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from tasklineage.executors.base import Blocked
+from tasklineage.executors.lasting import PATIENCE, lasts
 from tasklineage.executors.leases import Held, Limits, inside, leases_around, reserved_for
 
 if TYPE_CHECKING:
@@ -97,11 +98,14 @@ class Elsewhere(Limits):
             with super().reserve(asked):
                 yield
             return
+        names = self.names(asked)
         with connection:
             connection.send((self.key, dict(asked), _numbers()))
             with Blocked():
-                number = connection.recv()
-            with inside(Held(number)):
+                is_long = not connection.poll(PATIENCE)
+                with lasts(names) if is_long else contextlib.nullcontext():
+                    number = connection.recv()
+            with inside(Held(number, names)):
                 yield
 
     @contextlib.asynccontextmanager
@@ -113,11 +117,14 @@ class Elsewhere(Limits):
             async with super().reserve_async(asked):
                 yield
             return
+        names = self.names(asked)
         with connection:
             connection.send((self.key, dict(asked), _numbers()))
             async with Blocked():
-                number = await asyncio.to_thread(connection.recv)
-            with inside(Held(number)):
+                is_long = not await asyncio.to_thread(connection.poll, PATIENCE)
+                with lasts(names) if is_long else contextlib.nullcontext():
+                    number = await asyncio.to_thread(connection.recv)
+            with inside(Held(number, names)):
                 yield
 
     def _connected(self) -> Connection | None:

@@ -21,11 +21,12 @@ import os
 import threading
 import uuid
 import weakref
-from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from typing import Any, ClassVar, NamedTuple
 
 from tasklineage.executors.base import Blocked
+from tasklineage.executors.lasting import PATIENCE, lasts, name_of
 
 _numbers = itertools.count(1)
 
@@ -42,6 +43,11 @@ class Lease:
         self.free = dict(asked)
         """What of it no call inside has taken."""
         self._taken: list[tuple[Lease | Limits, str, float]] = []
+
+    @property
+    def names(self) -> frozenset[bytes]:
+        """What stands for what it holds among the keys of calls."""
+        return self.limits.names(self.held)
 
     def take(self, sources: Sequence[Lease | Limits]) -> None:
         """Take it from these, the first one first; the last one may come to have less than none."""
@@ -85,6 +91,10 @@ class Limits:
 
         return arrived, (self.key, self.total, address())
 
+    def names(self, asked: Iterable[str]) -> frozenset[bytes]:
+        """What stands for these among the keys of calls."""
+        return frozenset(name_of(self.key, name) for name in asked)
+
     def of(self, asked: Mapping[str, float]) -> dict[str, float]:
         """What of that these limits are about."""
         return {name: amount for name, amount in asked.items() if name in self.total}
@@ -97,7 +107,9 @@ class Limits:
         try:
             if not request.begin():
                 with Blocked():
-                    turn.wait()
+                    if not turn.wait(PATIENCE):
+                        with lasts(request.lease.names):
+                            turn.wait()
             with inside(request.lease):
                 yield
         finally:
@@ -118,7 +130,11 @@ class Limits:
         try:
             if not request.begin():
                 async with Blocked():
-                    await turn.wait()
+                    try:
+                        await asyncio.wait_for(turn.wait(), PATIENCE)
+                    except TimeoutError:
+                        with lasts(request.lease.names):
+                            await turn.wait()
             with inside(request.lease):
                 yield
         finally:
@@ -129,6 +145,7 @@ class Held(NamedTuple):
     """A lease that another process keeps."""
 
     number: int
+    names: frozenset[bytes] = frozenset()
 
 
 leases_around: ContextVar[tuple[Lease | Held, ...]] = ContextVar("tasklineage_leases", default=())

@@ -8,8 +8,9 @@ from contextvars import ContextVar
 from typing import Any
 
 from tasklineage.errors import UnsatisfiableResources
+from tasklineage.executors.lasting import Tell, told_to
 from tasklineage.executors.leases import Held, Limits, leases_around
-from tasklineage.executors.resources import CPU, GPU, MEMORY, Offer
+from tasklineage.executors.resources import CPU, GPU, MEMORY, Offer, held
 
 _in_force: ContextVar[tuple[Limits, ...]] = ContextVar("tasklineage_limits", default=())
 
@@ -58,9 +59,12 @@ def check(task: str, asked: Mapping[str, float], offer: Offer) -> None:
 
 
 @contextlib.contextmanager
-def reserved(asked: Mapping[str, float], offer: Offer) -> Generator[None]:
-    """A block that holds what is asked for: of the limits in force, then of that offer."""
-    with contextlib.ExitStack() as stack:
+def reserved(asked: Mapping[str, float], offer: Offer, tell: Tell | None) -> Generator[None]:
+    """A block that holds what is asked for: of the limits in force, then of that offer.
+
+    Where that is waited for long, it is told.
+    """
+    with contextlib.ExitStack() as stack, told_to(tell):
         for one in in_force():
             if part := one.of(asked):
                 stack.enter_context(one.reserve(part))
@@ -70,13 +74,21 @@ def reserved(asked: Mapping[str, float], offer: Offer) -> Generator[None]:
 
 
 @contextlib.asynccontextmanager
-async def reserved_async(asked: Mapping[str, float]) -> AsyncGenerator[None]:
+async def reserved_async(asked: Mapping[str, float], tell: Tell | None) -> AsyncGenerator[None]:
     """As `reserved`, of the limits in force alone, on a loop, which is not blocked."""
     async with contextlib.AsyncExitStack() as stack:
+        stack.enter_context(told_to(tell))
         for one in in_force():
             if part := one.of(asked):
                 await stack.enter_async_context(one.reserve_async(part))
         yield
+
+
+def names_held() -> frozenset[bytes]:
+    """What stands, among the keys of calls, for what is held around the call in this context."""
+    lease = held()
+    own: frozenset[bytes] = frozenset() if lease.by is None else lease.by.names(lease.amounts)
+    return own.union(*[one.names for one in leases_around.get()])
 
 
 def _unlimited(asked: Mapping[str, float], offer: Offer) -> dict[str, float]:
@@ -108,7 +120,7 @@ class Travelling:
     def __init__(self, call: Callable[[Any], Any], *further: Limits) -> None:
         self._call = call
         self._limits = (*in_force(), *further)
-        self._leases = tuple(Held(lease.number) for lease in leases_around.get())
+        self._leases = tuple(Held(lease.number, lease.names) for lease in leases_around.get())
 
     def __call__(self, tell: Any) -> Any:
         token = leases_around.set(self._leases)

@@ -21,6 +21,7 @@ from typing import Any, ClassVar, NamedTuple
 from tasklineage import config
 from tasklineage.errors import ConfigError, UnsatisfiableResources
 from tasklineage.executors.base import Blocked
+from tasklineage.executors.lasting import PATIENCE, lasts, name_of
 from tasklineage.executors.threads import cpus
 
 GPU, CPU, MEMORY = "GPU", "cpu", "memory"
@@ -112,6 +113,10 @@ class Offer:
                     f"offered: {offered}"
                 )
 
+    def names(self, asked: Iterable[str]) -> frozenset[bytes]:
+        """What stands for these among the keys of calls."""
+        return frozenset(name_of(f"offer {os.getpid()} {id(self)}", name) for name in asked)
+
     @contextlib.contextmanager
     def reserve(self, asked: Mapping[str, float]) -> Generator[Lease]:
         """A block that holds what is asked for, less what is held around it; waited for."""
@@ -140,7 +145,9 @@ class Offer:
         if not turn.is_set():
             try:
                 with Blocked():
-                    turn.wait()
+                    if not turn.wait(PATIENCE):
+                        with lasts(self.names(missing)):
+                            turn.wait()
             except BaseException:
                 self._leave(missing, turn)
                 raise

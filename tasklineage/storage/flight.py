@@ -26,7 +26,7 @@ from collections.abc import Callable, Iterable
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from pathlib import Path
 from threading import get_ident
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from tasklineage.storage import forks
 from tasklineage.storage.oslock import key_locks
@@ -47,6 +47,13 @@ _LINGER = 50
 """Ticks without a wait after which nobody looks any more."""
 _GRACE = 1.0
 """Seconds after which a wait on a cycle yields although it would be another's turn."""
+
+
+class Beside:
+    """What is held beside keys, and freed as late as they."""
+
+    held: ClassVar[Callable[..., frozenset[bytes]]] = frozenset
+    """`held()`: names among keys of what the calling thread holds. The engine fills it in."""
 
 
 class Flight:
@@ -112,6 +119,7 @@ class Flight:
             if self._holders.setdefault(key, slot) is slot and self._locks.try_lock(key):
                 return True
             with pausing():
+                held |= Beside.held()
                 return self._wait(_ThreadWaiter(key, held, slot, next(self._numbers)))
         except BaseException:
             self._drop(key, slot)
@@ -146,6 +154,7 @@ class Flight:
             if self._holders.setdefault(key, slot) is slot and self._locks.try_lock(key):
                 return True
             async with pausing():
+                held |= Beside.held()
                 return await self._wait_async(_TaskWaiter(key, held, slot, next(self._numbers)))
         except BaseException:
             self._drop(key, slot)
@@ -171,6 +180,7 @@ class Flight:
         can that waits to execute.
         """
         keys = frozenset(wanted)
+        held |= Beside.held()
         if not held or not keys or self._read_only:
             return _NOTHING
         return _Waiting(self, Wait("", next(self._numbers), held, keys, can_yield=False))

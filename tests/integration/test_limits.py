@@ -152,6 +152,78 @@ def test_two_limits_in_either_order_are_no_deadlock(executor: str) -> None:
         assert [future.result() for future in futures] == [0, 0, 1, 1, 2, 2]
 
 
+@task(ignore=["log"])
+def shared(number: int, log: str) -> int:
+    note(log, "+")
+    time.sleep(0.5)
+    found = query.submit(number, os.devnull).result()
+    note(log, "-")
+    return found
+
+
+@task(resources={"db": 1})
+def asks_for_shared(number: int, log: str) -> int:
+    time.sleep(0.2)
+    return shared(number, log)
+
+
+@task(resources={"db": 1})
+def holds(seconds: float) -> float:
+    time.sleep(seconds)
+    return seconds
+
+
+@pytest.mark.parametrize("executor", ["threads:6", "processes:3"])
+def test_a_holder_that_waits_for_a_call_that_waits_for_what_it_holds_goes_on(
+    executor: str, tmp_path: Path
+) -> None:
+    log = str(tmp_path / "log")
+    with tl.run(executor=executor, limits={"db": 1}):
+        future = shared.submit(1, log)
+        time.sleep(0.1)
+        assert asks_for_shared.submit(1, log).result(PATIENCE) == 1
+        assert future.result(PATIENCE) == 1
+
+
+def test_a_call_in_flight_executes_once_where_somebody_else_gives_back_what_it_waits_for(
+    tmp_path: Path,
+) -> None:
+    log = tmp_path / "log"
+    with tl.run(executor="threads:6", limits={"db": 2}):
+        futures: list[tl.Future[Any]] = [shared.submit(1, str(log)), holds.submit(0.9)]
+        futures.append(asks_for_shared.submit(1, str(log)))
+        assert [future.result(PATIENCE) for future in futures] == [1, 0.9, 1]
+    assert log.read_text("utf-8") == "+-"
+
+
+@task(resources={"db": 1})
+async def query_later(number: int) -> int:
+    await asyncio.sleep(0.02)
+    return number
+
+
+@task
+async def shared_later(number: int) -> int:
+    await asyncio.sleep(0.3)
+    return (await tl.amap(query_later, [number]))[0]
+
+
+@task(resources={"db": 1})
+async def asks_for_shared_later(number: int) -> int:
+    await asyncio.sleep(0.1)
+    return await shared_later(number)
+
+
+def test_a_coroutine_that_holds_goes_on_too() -> None:
+    async def both() -> list[Any]:
+        return list(
+            await asyncio.gather(tl.amap(shared_later, [1]), tl.amap(asks_for_shared_later, [1]))
+        )
+
+    with tl.run(limits={"db": 1}):
+        assert asyncio.run(asyncio.wait_for(both(), PATIENCE)) == [[1], [1]]
+
+
 @pytest.mark.parametrize("executor", EXECUTORS)
 def test_limits_of_the_runs_around_hold_too(executor: str, tmp_path: Path) -> None:
     log = tmp_path / "log"
