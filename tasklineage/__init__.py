@@ -67,7 +67,8 @@ if TYPE_CHECKING:
     from tasklineage.query.tagging import load, reflog, refs, tag, untag
     from tasklineage.query.transfers import pull, push
     from tasklineage.query.why import Why, why
-    from tasklineage.storage.store import Store, open_store
+    from tasklineage.storage.opening import open_store
+    from tasklineage.storage.store import Store
 
 __version__ = "0.1.0.dev0"
 
@@ -216,7 +217,7 @@ _LAZY = {
     "map": "tasklineage.core.combinators",
     "merge": "tasklineage.core.combinators",
     "namespace": "tasklineage.query.find",
-    "open_store": "tasklineage.storage.store",
+    "open_store": "tasklineage.storage.opening",
     "plan": "tasklineage.core.planning",
     "reflog": "tasklineage.query.tagging",
     "refs": "tasklineage.query.tagging",

@@ -17,7 +17,8 @@ from tasklineage.cli import output
 from tasklineage.cli.failures import CORRUPT, guarded, message
 from tasklineage.cli.reading import JsonOption, StoreOption
 from tasklineage.errors import ConfigError
-from tasklineage.storage.store import Store, place_of
+from tasklineage.storage.opening import place_of
+from tasklineage.storage.store import Store
 
 if TYPE_CHECKING:
     from tasklineage.storage.fsck import Finding, Report

@@ -26,7 +26,8 @@ from tasklineage.query.cells import (
 )
 from tasklineage.query.render import one_line, time_text
 from tasklineage.query.runs import Run
-from tasklineage.storage.store import Store, open_store
+from tasklineage.storage.opening import open_store
+from tasklineage.storage.store import Store
 
 StoreOption = Annotated[
     str | None, typer.Option("--store", help="URL or path of the store; else the default one")

@@ -20,8 +20,9 @@ from tasklineage.errors import ConfigError, CorruptObject, MissingObject, NotFou
 from tasklineage.key.code_version import CodeVersion, code_version
 from tasklineage.query.acceptances import Acceptance, acceptance_of
 from tasklineage.query.ids import digest_text
+from tasklineage.storage.opening import as_store
 from tasklineage.storage.records import Accept, CallEnd, RunBegin
-from tasklineage.storage.store import Store, as_store
+from tasklineage.storage.store import Store
 
 if TYPE_CHECKING:
     from tasklineage.core.task import Task

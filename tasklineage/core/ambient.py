@@ -98,7 +98,7 @@ def _ambient_frame() -> Frame | None:
 
 def _renewed() -> RunState:
     """The ambient run: a new one, where there is none or the store has changed or a day is over."""
-    from tasklineage.storage.store import open_store  # not before it is needed
+    from tasklineage.storage.opening import open_store  # not before it is needed
 
     settings, variable = config.settings(), config.store_variable()
     old = _Ambient.run
@@ -177,7 +177,7 @@ def _after_fork() -> None:
 
 def _secret_key() -> bytes:
     """That of the store in which calls made now are recorded."""
-    from tasklineage.storage.store import open_store  # not before it is needed
+    from tasklineage.storage.opening import open_store  # not before it is needed
 
     frame = current.get() or _ambient_frame()
     store = None if frame is None else frame.store

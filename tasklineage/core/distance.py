@@ -11,7 +11,8 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from tasklineage.errors import StoreError
-from tasklineage.storage.store import Confided, Store
+from tasklineage.storage.opening import Confided
+from tasklineage.storage.store import Store
 
 
 class Distant(NamedTuple):

@@ -23,7 +23,7 @@ from tasklineage.key.boundary import is_project_file
 from tasklineage.key.digest import register_unresolved
 from tasklineage.query.causes import Cause
 from tasklineage.query.plans import EXECUTE, HIT, UNKNOWN, Plan, PlannedCall
-from tasklineage.storage import store as stores
+from tasklineage.storage import opening
 from tasklineage.storage.records import DONE
 
 if TYPE_CHECKING:
@@ -199,7 +199,7 @@ def _look(value: Any, note: Callable[[Placeholder], object]) -> None:
 
 def _read_only() -> None:
     """Open every store to be read only; where there is none, an empty one that is gone at exit."""
-    opened = stores.open_stores.open
+    opened = opening.open_stores.open
 
     def read_only(options: Any, *, create: bool, **_: bool) -> Any:
         if create and "://" not in options.place and not os.path.isdir(options.place):
@@ -211,7 +211,7 @@ def _read_only() -> None:
         found.expect_nothing()
         return found
 
-    stores.open_stores.open = read_only  # type: ignore[method-assign]
+    opening.open_stores.open = read_only  # type: ignore[method-assign]
 
 
 def _empty() -> str:

@@ -429,7 +429,7 @@ def _store_for(store: Any, enclosing: RunState | None, durability: str | None) -
         return enclosing.store
     if store is None and enclosing is not None:
         store = enclosing.store
-    from tasklineage.storage.store import open_store  # not before it is needed
+    from tasklineage.storage.opening import open_store  # not before it is needed
 
     return open_store(store, durability=durability)
 

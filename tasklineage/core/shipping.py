@@ -25,8 +25,8 @@ from tasklineage.core.task import Options, Task
 from tasklineage.executors import parcels
 from tasklineage.executors.resources import held
 from tasklineage.key.boundary import is_project_module
+from tasklineage.storage.opening import Confided
 from tasklineage.storage.records import Attempt, Edge, Ref
-from tasklineage.storage.store import Confided
 
 if TYPE_CHECKING:
     from tasklineage.executors.base import Executor

@@ -440,7 +440,7 @@ def _known(options: dict[str, Any]) -> Options:
 
 
 def _decorate(function: Any, options: Options) -> Task[Any, Any]:
-    import_module("tasklineage.storage.store")  # for who has tasks: calls shall not wait for it
+    import_module("tasklineage.storage.opening")  # for who has tasks: calls shall not wait for it
     if isinstance(function, staticmethod | classmethod):
         kind = type(function).__name__
         raise ConfigError(f"@task goes under @{kind}, next to the function: swap the two lines")

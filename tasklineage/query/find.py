@@ -19,9 +19,10 @@ from tasklineage.query.ids import DIGEST_TAG, as_prefix, digest_text, seconds_si
 from tasklineage.query.listing import Listing, paged
 from tasklineage.query.refs import hint, named
 from tasklineage.query.runs import Run
+from tasklineage.storage.opening import open_store
 from tasklineage.storage.records import LOST, RUNNING
 from tasklineage.storage.refs import RUN
-from tasklineage.storage.store import Store, open_store
+from tasklineage.storage.store import Store
 
 if TYPE_CHECKING:
     from tasklineage.storage.catalog import CallRow, RunRow

@@ -28,10 +28,11 @@ from tasklineage.query.runs import Run
 from tasklineage.query.slot import Slot
 from tasklineage.storage import bundle, ref_moves
 from tasklineage.storage.codecs import named_ids
+from tasklineage.storage.opening import open_store
 from tasklineage.storage.records import RUNNING, LeftOut
 from tasklineage.storage.ref_moves import Moves
 from tasklineage.storage.refs import ARTIFACT, CALL, RUN, Version
-from tasklineage.storage.store import Store, open_store
+from tasklineage.storage.store import Store
 from tasklineage.storage.transfer import (
     AllBut,
     IntoStore,

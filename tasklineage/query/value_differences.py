@@ -19,8 +19,9 @@ from tasklineage.storage.codecs.base import Undecodable
 from tasklineage.storage.codecs.outline import Outline
 from tasklineage.storage.codecs.plain import PLAIN
 from tasklineage.storage.codecs.tables import Table, table_of
+from tasklineage.storage.opening import open_store
 from tasklineage.storage.records import Argument, Ref
-from tasklineage.storage.store import Store, open_store
+from tasklineage.storage.store import Store
 
 _LARGEST = 200_000_000
 """Encoded bytes up to which values are read to be compared."""

@@ -14,8 +14,9 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 from tasklineage.storage.journal import Journal
+from tasklineage.storage.opening import open_store
 from tasklineage.storage.records import KIND_OF, Code, decode
-from tasklineage.storage.store import Store, open_store
+from tasklineage.storage.store import Store
 
 _CODE = KIND_OF[Code]
 

@@ -9,33 +9,24 @@ from __future__ import annotations
 import contextlib
 import functools
 import math
-import os
-import threading
 import time
 import warnings
-import weakref
-from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import msgpack
 import xxhash
 
-from tasklineage import config
 from tasklineage.errors import (
-    ConfigError,
     CorruptObject,
     MissingObject,
-    StoreError,
     UnreadableFile,
     UnstorableResult,
 )
 from tasklineage.key.hidden import Hidden
 from tasklineage.key.pins import State
-from tasklineage.storage import ending, forks
-from tasklineage.storage import format as layout
 from tasklineage.storage.catalog import Catalog
 from tasklineage.storage.epochs import PURGES, SWEEPS, Counters, Purges
 from tasklineage.storage.flight import Flight
@@ -45,6 +36,7 @@ from tasklineage.storage.memos import Memo
 from tasklineage.storage.objects import Objects
 from tasklineage.storage.records import Accept, CallEnd, Code, Forget, Record, Ref, Versions
 from tasklineage.storage.tail import Tail
+from tasklineage.storage.trust import distrusting_folder, index_folder, signer_for
 from tasklineage.storage.values import Values
 from tasklineage.storage.verified import Verified
 
@@ -56,17 +48,12 @@ if TYPE_CHECKING:
     from tasklineage.storage.mirror import Opened as OpenedRemote
     from tasklineage.storage.refs import Refs
     from tasklineage.storage.remote import Remote
-    from tasklineage.storage.signing import Signer
     from tasklineage.storage.sweeps import Watch
 
-DURABILITIES = ("process", "power")
 SAVED_FROM = 1 << 20
 """Bytes of the journal beyond the catalog from which on it is brought up to date at the end."""
 _TEXTS = ("plain", "text")
 """Codecs of texts."""
-_KEPT_OPEN = 8
-_SIGNATURES = "signatures"
-"""The file of `signing`, which is imported where there is a key."""
 _UNMAPPED = (-2, -2)
 """In the place of the counters, until somebody looks at them."""
 _INDEXED = frozenset({CallEnd, Forget, Code, Versions, Accept})
@@ -105,7 +92,7 @@ class Store:
         self._calm = -1 if began % 2 else began
         """What the counter of sweeps reads as long as nothing can have been swept meanwhile."""
         self._view: Any = _UNMAPPED
-        self.signer = signer = _signer(path, signing_key, remote, read_only=read_only)
+        self.signer = signer = signer_for(path, signing_key, remote, read_only=read_only)
         self.journal = journal = Journal(
             path,
             read_only=read_only,
@@ -117,7 +104,7 @@ class Store:
         self._heeded = self._purges.seen
         """Of which generation of the journal the memos are that were read."""
         self.flight = Flight(path, lambda: journal.writer, read_only)
-        own = _index_folder(path, signer, is_ours=allow_pickle or remote is not None)
+        own = index_folder(path, signer, is_ours=allow_pickle or remote is not None)
         indexes = own or path / "none"
         # The indexes of a mirror are written by whoever only reads the store, too.
         is_fixed = own is None or (read_only and remote is None and own == path)
@@ -579,8 +566,10 @@ class Store:
         return f"<Store {self.url}{' (read-only)' if self.read_only else ''}>"
 
     def __reduce__(self) -> tuple[Any, ...]:
+        from tasklineage.storage import opening  # which opens this
+
         reopen = functools.partial(
-            open_store if self.signer is None else _open_signed,
+            opening.open_store if self.signer is None else opening.open_signed,
             allow_pickle=self.allow_pickle,
             read_only=self.read_only,
             durability=self.durability,
@@ -639,7 +628,7 @@ class Store:
 
     def index_folders(self) -> list[Path]:
         """Where this user may have indexes of it: in it, and of his own."""
-        return [self.path, *filter(None, [_distrusting_folder(self.path)])]
+        return [self.path, *filter(None, [distrusting_folder(self.path)])]
 
     def _warn_read_only(self) -> None:
         if not self._has_warned:
@@ -648,72 +637,6 @@ class Store:
                 f"the store at {self.url} cannot be written: what is executed is not recorded",
                 stacklevel=3,
             )
-
-
-def own_folder(path: Path, store: bytes) -> Path | None:
-    """Where this user keeps what can be made again of a store in which others may write.
-
-    None without a home, or where that cannot be written.
-    """
-    folder = config.cache_folder()
-    if not folder:
-        return None
-    name = xxhash.xxh3_128_hexdigest(os.fsencode(path) + b"\0" + store)
-    own = Path(folder, "stores", name)
-    try:
-        os.makedirs(own, mode=0o700, exist_ok=True)
-        status = os.stat(own)
-    except OSError:
-        return None
-    return own if status.st_uid == os.geteuid() and not status.st_mode & 0o077 else None
-
-
-def _index_folder(path: Path, signer: Signer | None, *, is_ours: bool) -> Path | None:
-    """Where the indexes are: in the store, if what stands there for them may be believed.
-
-    Whoever changes a record of a signed store can change the catalog too, and that of a stranger's
-    store may be no catalog at all: then this user has indexes of his own. None: in memory.
-    """
-    if signer is not None:
-        return own_folder(path, signer.store)
-    return path if is_ours else _distrusting_folder(path)
-
-
-def _distrusting_folder(path: Path) -> Path | None:
-    """Where this user keeps the indexes of a store that he reads as a stranger's."""
-    try:
-        found = os.stat(path / layout.FILE)
-    except OSError:
-        return None
-    return own_folder(path, f"{found.st_dev} {found.st_ino} {found.st_ctime_ns}".encode())
-
-
-def _signer(
-    path: Path, key: bytes | None, remote: OpenedRemote | None, *, read_only: bool
-) -> Signer | None:
-    if key is None:
-        if os.path.lexists(path / _SIGNATURES) or (remote is not None and remote.is_signed):
-            url = path if remote is None else remote.url
-            warnings.warn(
-                f"the store at {url} is signed, and opened without signing_key= (or "
-                "TASKLINEAGE_SIGNING_KEY): what is in it is not checked, and what is recorded now "
-                "will not answer those who have the key",
-                stacklevel=5,
-            )
-        return None
-    from tasklineage.storage.backend import Folder  # rarely needed
-    from tasklineage.storage.signing import signer_of
-
-    backend = Folder(path, durable=True) if remote is None else remote.backend
-    return signer_of(backend, key, read_only=read_only)
-
-
-def _checked_key(key: bytes | str | None) -> bytes | None:
-    if key is None:
-        return None
-    from tasklineage.storage.signing import checked_key
-
-    return checked_key(key)
 
 
 def _without_secrets(record: Any) -> Any:
@@ -726,258 +649,3 @@ def _file_hashes(path: Path) -> Memory:
     from tasklineage.storage.file_hashes import FileHashes  # rarely needed
 
     return FileHashes(path)
-
-
-def open_store(
-    url: str | os.PathLike[str] | Store | None = None,
-    *,
-    allow_pickle: bool = True,
-    read_only: bool = False,
-    durability: str | None = None,
-    signing_key: bytes | str | None = None,
-    storage_options: Mapping[str, Any] | None = None,
-    shared: str | None = None,
-    create: bool = True,
-) -> Store:
-    """The store at `url`, which is made if there is none.
-
-    Within a process there is one `Store` per place and options. A folder that cannot be written
-    gives a store that is read-only.
-
-    Parameters
-    ----------
-    url
-        A path, a `file:` URL or a `Store`; by default the configured store, else the environment
-        variable TASKLINEAGE_STORE, else the nearest `.tasklineage` upward from the working
-        directory.
-    allow_pickle
-        False: values that only pickle can decode raise `UnsafeFormat`.
-    durability
-        `process`: what was recorded survives the death of the process; `power`: that of the
-        machine too.
-    signing_key
-        Sign what is recorded and stored, and refuse what is not signed with this key: such records
-        do not answer, such values raise `CorruptObject`, before anything of them is decoded. By
-        default the environment variable TASKLINEAGE_SIGNING_KEY.
-    shared
-        `"group"`: a new store belongs to its folder's group, whose members read and write all of
-        it, whatever their umask.
-    create
-        False: a store that is not there is an error.
-
-    Raises
-    ------
-    StoreNotFound
-        There is no store, and none shall be made.
-    StoreError
-        The store is of a newer version, or damaged where it says what it is, or could not be made;
-        or it is signed with another key.
-    ConfigError
-        The URL or an option is not supported.
-    """
-    if shared not in (None, "group"):
-        raise ConfigError(f"shared={shared!r}: it is None or 'group'")
-    if url is None:
-        url = config.default_store()
-    if isinstance(url, Store):
-        if durability in (None, url.durability):
-            return url
-        allow_pickle, read_only = url.allow_pickle, url.read_only
-        signing_key = url.signing_key if signing_key is None else signing_key
-        url = url.url
-    place, is_remote = place_of(url)
-    if storage_options and not is_remote:
-        raise ConfigError(f"storage_options=... is for URLs of remote stores, not for {place}")
-    if shared and is_remote:
-        raise ConfigError(f"shared={shared!r} is for folders: who may write to {place}, it says")
-    options = _Options(
-        place,
-        allow_pickle,
-        read_only,
-        durability or config.settings().durability,
-        open_stores.storage_options(place, storage_options) if is_remote else None,
-        _checked_key(config.signing_key() if signing_key is None else signing_key),
-    )
-    if options.durability not in DURABILITIES:
-        raise ConfigError(f"durability={durability!r}: it is one of {', '.join(DURABILITIES)}")
-    return open_stores.open(options, create=create, is_shared=shared is not None)
-
-
-def _open_signed(url: str, **options: Any) -> Store:
-    """A store of another process that has a key: without one nothing recorded would be believed."""
-    if config.signing_key() is None:
-        raise StoreError(
-            f"the store at {url} is signed, and this process has no key: set "
-            "TASKLINEAGE_SIGNING_KEY for all processes that use it"
-        )
-    return open_store(url, **options)
-
-
-class Confided(NamedTuple):
-    """A store on its way to a worker of this machine, by a pickle that nobody keeps.
-
-    What was given in code goes with it, the signing key and the options of a file system; else a
-    key is in no pickle. It arrives as the `Store`.
-    """
-
-    store: Store
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        reopen, (url,) = self.store.__reduce__()
-        given = {**reopen.keywords, "signing_key": self.store.signing_key}
-        if self.store.remote is not None:
-            given["storage_options"] = open_stores.storage_options(url, None).options
-        return functools.partial(open_store, **given), (url,)
-
-
-def as_store(store: str | os.PathLike[str] | Store | None) -> Store:
-    """The store that `store=` of a query or a run names; None is the default one."""
-    return store if isinstance(store, Store) else open_store(store)
-
-
-class _Options(NamedTuple):
-    """What makes two stores of a process the same."""
-
-    place: str
-    """A path, or the URL of a remote store."""
-    allow_pickle: bool
-    read_only: bool
-    durability: str
-    remote: _Remembered | None = None
-    """What the file system of a remote store is made with."""
-    signing_key: bytes | None = None
-
-
-class _Remembered:
-    """Options of a file system, which are the same as long as they are equal."""
-
-    def __init__(self, options: Mapping[str, Any]) -> None:
-        self.options = dict(options)
-        self._text = repr(sorted(self.options.items()))
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Remembered) and self._text == other._text
-
-    def __hash__(self) -> int:
-        return hash(self._text)
-
-    def __repr__(self) -> str:
-        return "<options of a file system>"  # there are secrets in it
-
-
-class _OpenStores:
-    """The stores that this process has open: those in use, and some that were used lately."""
-
-    def __init__(self) -> None:
-        self.mutex = threading.Lock()
-        self.opening = threading.Lock()
-        """Held while a remote store is opened, which takes its time."""
-        self._open: weakref.WeakValueDictionary[_Options, Store] = weakref.WeakValueDictionary()
-        self._folders: dict[_Options, tuple[int, int]] = {}
-        self._recent: deque[Store] = deque(maxlen=_KEPT_OPEN)
-        self._storage_options: dict[str, _Remembered] = {}
-        forks.register(self)
-
-    def after_fork(self) -> None:
-        """In a forked child: each store takes care of itself."""
-        self.opening = threading.Lock()
-
-    def storage_options(self, url: str, given: Mapping[str, Any] | None) -> _Remembered:
-        """What the file system of the URL is made with: without options, those given before."""
-        if given is None:
-            return self._storage_options.get(url) or _Remembered({})
-        options = self._storage_options[url] = _Remembered(given)
-        return options
-
-    def open(self, options: _Options, *, create: bool, is_shared: bool = False) -> Store:
-        """The store of these options, the one that is open if it is still the same."""
-        if options.remote is not None:
-            return self._open_remote(options, options.remote.options, create)
-        with self.mutex:
-            return self._open_local(options, create, is_shared)
-
-    def _open_local(self, options: _Options, create: bool, is_shared: bool) -> Store:
-        root = Path(options.place)
-        known = self._open.get(options)
-        is_same = known is not None and self._folders.get(options) == _identity(options.place)
-        is_writable = layout.open_folder(
-            root,
-            read_only=options.read_only,
-            create=create,
-            durable=options.durability == "power" and not is_same,
-            is_shared=is_shared,
-        )
-        if known is not None and is_same:
-            return known
-        self._folders[options] = _identity(options.place)
-        return self._opened(options, root, is_writable)
-
-    def _open_remote(
-        self, options: _Options, storage_options: Mapping[str, Any], create: bool
-    ) -> Store:
-        from tasklineage.storage.mirror import open_mirror
-
-        with self.opening:
-            with self.mutex:
-                known = self._open.get(options)
-            if known is not None:
-                return known
-            found = open_mirror(
-                options.place, storage_options, read_only=options.read_only, create=create
-            )
-            store = self._opened(options, found.mirror, found.can_be_written, found)
-        ending.reserve_anew()  # it is closed before its connections are
-        return store
-
-    def _opened(
-        self, options: _Options, root: Path, is_writable: bool, remote: OpenedRemote | None = None
-    ) -> Store:
-        store = Store(
-            root,
-            allow_pickle=options.allow_pickle,
-            read_only=not is_writable,
-            durability=options.durability,
-            remote=remote,
-            signing_key=options.signing_key,
-        )
-        self._open[options] = store
-        self._recent.append(store)
-        return store
-
-    def close_all(self) -> None:
-        """At the end of the process."""
-        for store in list(self._open.values()):
-            store.close()
-
-
-def _identity(path: str) -> tuple[int, int]:
-    """What changes when somebody removes a store and makes a new one in its place."""
-    try:
-        return os.stat(path).st_ino, os.stat(os.path.join(path, layout.FILE)).st_ino
-    except OSError:
-        return 0, 0
-
-
-def place_of(url: object) -> tuple[str, bool]:
-    """The local path that the URL stands for, or the URL of a remote store, and whether it is.
-
-    Raises
-    ------
-    ConfigError
-        It stands for neither.
-    """
-    if not isinstance(url, str | os.PathLike):
-        raise ConfigError(f"a store is a path, a URL or a Store, not a {type(url).__name__}")
-    text = os.fspath(url)
-    if not isinstance(text, str):
-        raise ConfigError(f"the path of a store is text: {text!r}")
-    scheme, mark, rest = text.partition("://")
-    if not mark:
-        return os.path.realpath(os.path.expanduser(text)), False
-    if scheme in ("file", "local"):
-        return os.path.realpath(rest), False
-    return text if text.endswith("://") else text.rstrip("/"), True
-
-
-open_stores = _OpenStores()
-ending.at_end(open_stores.close_all)

@@ -13,7 +13,8 @@ from tasklineage.core import ambient
 from tasklineage.core.run import configure
 from tasklineage.key.pins import State
 from tasklineage.query import find
-from tasklineage.storage.store import Store, open_store
+from tasklineage.storage.opening import open_store
+from tasklineage.storage.store import Store
 
 
 @contextlib.contextmanager

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tasklineage.storage.store import Store, open_store
+from tasklineage.storage.opening import open_store
+from tasklineage.storage.store import Store
 from tests.integration.shell import Shell
 
 

@@ -9,8 +9,9 @@ import pytest
 import tasklineage as tl
 from tasklineage import task
 from tasklineage.errors import ConfigError
+from tasklineage.storage.opening import open_store
 from tasklineage.storage.refs import Target
-from tasklineage.storage.store import Store, open_store
+from tasklineage.storage.store import Store
 from tasklineage.storage.usage import KINDS, Usage, usage
 from tests.integration.shell import Shell
 

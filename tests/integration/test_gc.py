@@ -14,7 +14,8 @@ from tasklineage.errors import ConfigError, MissingObject, NotFound, StoreBusy, 
 from tasklineage.storage import fsck, gc, ground, roots
 from tasklineage.storage.gc import DAY, Rules
 from tasklineage.storage.ground import ground_of
-from tasklineage.storage.store import Store, open_store
+from tasklineage.storage.opening import open_store
+from tasklineage.storage.store import Store
 from tasklineage.storage.usage import usage
 from tests.integration.shell import Shell
 

@@ -15,7 +15,7 @@ import tasklineage as tl
 from tasklineage import task
 from tasklineage.storage import gc
 from tasklineage.storage.gc import Rules
-from tasklineage.storage.store import open_store
+from tasklineage.storage.opening import open_store
 from tasklineage.storage.usage import usage
 from tests.conformance.stores import Machine, Place, ended, results
 from tests.servers.fixtures import Bucket, one_server

@@ -22,8 +22,9 @@ from tasklineage import task
 from tasklineage.storage import fsck, gc, sweeps
 from tasklineage.storage.epochs import SWEEPS
 from tasklineage.storage.gc import Rules
+from tasklineage.storage.opening import open_store
 from tasklineage.storage.records import CallEnd, Hit, RunBegin, RunEnvironment
-from tasklineage.storage.store import Store, open_store
+from tasklineage.storage.store import Store
 
 NOTHING = Rules(last=0)
 

@@ -16,8 +16,9 @@ from tasklineage.errors import MissingObject, NotFound, StoreBusy
 from tasklineage.storage import erase, fsck, gc, held, packing, roots
 from tasklineage.storage.gc import Rules
 from tasklineage.storage.listing import PACKING
+from tasklineage.storage.opening import open_store
 from tasklineage.storage.records import Hit
-from tasklineage.storage.store import Store, open_store
+from tasklineage.storage.store import Store
 from tasklineage.storage.upkeep import Upkeep
 from tests.integration.shell import Shell
 from tests.integration.test_gc_writers import before_append, check_everything

@@ -21,8 +21,9 @@ from tasklineage.key.digest import digest
 from tasklineage.storage import erase, gc
 from tasklineage.storage.fsck import check
 from tasklineage.storage.ground import ground_of
+from tasklineage.storage.opening import open_store
 from tasklineage.storage.records import KIND_OF, CallEnd, Purged, Ref, decode, encode
-from tasklineage.storage.store import Store, open_store
+from tasklineage.storage.store import Store
 from tests.crash import killer
 from tests.integration.shell import Shell
 from tests.unit.storage.history import History

@@ -13,7 +13,7 @@ import pytest
 import tasklineage as tl
 from tasklineage import task
 from tasklineage.errors import StoreError
-from tasklineage.storage.store import open_stores
+from tasklineage.storage.opening import open_stores
 from tests.conformance.stores import Machine, Place, ended
 from tests.servers.fixtures import Bucket, Servers, new_bucket, one_server
 from tests.servers.lifetime import Endpoint

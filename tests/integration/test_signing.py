@@ -21,7 +21,8 @@ from tasklineage.storage import frames
 from tasklineage.storage.fsck import check
 from tasklineage.storage.journal import UNSIGNED, Damage
 from tasklineage.storage.ref_names import version_key
-from tasklineage.storage.store import Store, own_folder
+from tasklineage.storage.store import Store
+from tasklineage.storage.trust import own_folder
 
 KEY = b" ".join((b"a", b"key", b"of", b"any", b"length"))
 LARGE = 600_000
@@ -68,7 +69,7 @@ def path(tmp_path: Path) -> Path:
 
 def opened(path: Path, key: bytes | str | None = KEY, **options: Any) -> Store:
     """A store as another process would open it."""
-    from tasklineage.storage.store import open_stores
+    from tasklineage.storage.opening import open_stores
 
     open_stores._open.clear()
     return tl.open_store(path, signing_key=key, **options)

@@ -13,8 +13,9 @@ import pytest
 
 from tasklineage.errors import CorruptObject, MissingObject, StoreError
 from tasklineage.key.digest import digest
+from tasklineage.storage.opening import open_store
 from tasklineage.storage.records import Ref
-from tasklineage.storage.store import Store, open_store
+from tasklineage.storage.store import Store
 from tests.unit.storage.history import History, digest_of
 
 pytestmark = pytest.mark.slow

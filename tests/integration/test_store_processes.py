@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from tasklineage.storage.catalog import FILE
-from tasklineage.storage.store import Store, open_store
+from tasklineage.storage.opening import open_store
+from tasklineage.storage.store import Store
 from tests.unit.storage.history import History, digest_of
 from tests.unit.storage.test_catalog import said_by_file
 
@@ -26,7 +27,8 @@ from pathlib import Path
 from tasklineage.key.digest import digest
 from tasklineage.storage import sealed, store as module
 from tasklineage.storage.records import Ref
-from tasklineage.storage.store import Store, open_store
+from tasklineage.storage.opening import open_store
+from tasklineage.storage.store import Store
 from tests.unit.storage.history import History, digest_of
 root, number = Path(sys.argv[1]), int(sys.argv[2])
 """

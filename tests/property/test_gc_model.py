@@ -19,9 +19,10 @@ from tasklineage.storage import gc
 from tasklineage.storage.backend import Folder
 from tasklineage.storage.gc import Rules
 from tasklineage.storage.ground import ground_of
+from tasklineage.storage.opening import open_store
 from tasklineage.storage.records import CallEnd, Edge, Ref, RunBegin
 from tasklineage.storage.roots import Pins
-from tasklineage.storage.store import Store, open_store
+from tasklineage.storage.store import Store
 from tasklineage.storage.usage import KINDS, usage
 from tests.unit.storage.history import History
 

@@ -24,8 +24,9 @@ from tasklineage.errors import CorruptObject, MissingObject
 from tasklineage.key.digest import digest
 from tasklineage.storage.catalog import FILE
 from tasklineage.storage.frames import Location
+from tasklineage.storage.opening import open_store
 from tasklineage.storage.records import CallEnd, Forget, Ref
-from tasklineage.storage.store import Store, open_store
+from tasklineage.storage.store import Store
 from tests.unit.storage.history import History, digest_of
 
 pytestmark = pytest.mark.slow

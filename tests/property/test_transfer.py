@@ -13,8 +13,9 @@ from hypothesis import given, settings
 
 from tasklineage.key.digest import digest
 from tasklineage.query.transfers import Transfer, export_bundle, import_bundle, pull, push
+from tasklineage.storage.opening import open_store
 from tasklineage.storage.records import Accept, Argument, CallEnd, Code, Edge, Forget, Ref, Versions
-from tasklineage.storage.store import Store, open_store
+from tasklineage.storage.store import Store
 from tests.unit.storage.history import History, digest_of
 
 pytestmark = pytest.mark.slow

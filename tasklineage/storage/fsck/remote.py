@@ -23,9 +23,9 @@ from tasklineage.storage.fsck.stored import MOST_HASHED, Stored, blocks_of, oid_
 from tasklineage.storage.journal import Damage
 from tasklineage.storage.mirror import mirror_of
 from tasklineage.storage.objects import hashed, id_of
+from tasklineage.storage.opening import open_stores
 from tasklineage.storage.patience import Patient
 from tasklineage.storage.signing import Signer, signer_for
-from tasklineage.storage.store import open_stores
 from tasklineage.storage.tables import Offsets
 
 _AT_ONCE = 256

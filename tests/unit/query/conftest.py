@@ -11,6 +11,7 @@ import pytest
 
 from tasklineage import config
 from tasklineage.key.digest import digest
+from tasklineage.storage.opening import open_store
 from tasklineage.storage.records import (
     Argument,
     Attempt,
@@ -24,7 +25,7 @@ from tasklineage.storage.records import (
     RunEnd,
     new_id,
 )
-from tasklineage.storage.store import Store, open_store
+from tasklineage.storage.store import Store
 
 
 class Writer:

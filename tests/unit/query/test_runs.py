@@ -9,8 +9,9 @@ import pytest
 from tasklineage.errors import NotFound, StoreReadOnly
 from tasklineage.query.find import latest, open_run, runs
 from tasklineage.query.runs import Run
+from tasklineage.storage.opening import open_store
 from tasklineage.storage.records import Error
-from tasklineage.storage.store import Store, open_store
+from tasklineage.storage.store import Store
 
 
 def the_run(store: Store, id: bytes) -> Run:

@@ -18,9 +18,10 @@ from tasklineage.query.transfers import export_bundle, import_bundle
 from tasklineage.storage import bundle
 from tasklineage.storage import format as layout
 from tasklineage.storage.fsck import check
+from tasklineage.storage.opening import open_store
 from tasklineage.storage.records import CallEnd, Ref
 from tasklineage.storage.refs import RUN, Target
-from tasklineage.storage.store import Store, open_store
+from tasklineage.storage.store import Store
 from tests.unit.storage.history import History
 
 LARGE = b"large " * 50_000

@@ -24,8 +24,9 @@ from tasklineage.storage import memos, tail
 from tasklineage.storage import store as module
 from tasklineage.storage.catalog import FILE
 from tasklineage.storage.frames import Location
+from tasklineage.storage.opening import as_store, open_store
 from tasklineage.storage.records import CallBegin, CallEnd, Code, Forget, Ref, RunBegin
-from tasklineage.storage.store import SAVED_FROM, Store, as_store, open_store
+from tasklineage.storage.store import SAVED_FROM, Store
 from tests.unit.storage.history import History, digest_of, inline
 
 CODE = digest_of("pkg.train")
@@ -580,7 +581,7 @@ def test_a_damaged_format_file_is_refused(root: Path) -> None:
 def test_opening_and_appending_does_not_load_sqlite(root: Path) -> None:
     program = """
 import sys
-from tasklineage.storage.store import open_store
+from tasklineage.storage.opening import open_store
 from tests.unit.storage.history import History
 store, history = open_store(sys.argv[1]), History()
 run = history.run()
@@ -661,10 +662,10 @@ def test_closing_brings_the_catalog_up_to_date_if_there_is_much(
 def test_the_end_of_the_process_closes_its_stores(root: Path) -> None:
     program = """
 import sys
-from tasklineage.storage import store
+from tasklineage.storage import opening, store
 from tests.unit.storage.history import History
 store.SAVED_FROM = 1000
-opened, history = store.open_store(sys.argv[1]), History()
+opened, history = opening.open_store(sys.argv[1]), History()
 run = history.run()
 opened.append(run, *[record for _ in range(20) for record in history.call(run)])
 """
