@@ -18,7 +18,7 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tasklineage.core.arrivals import Arrivals
 from tasklineage.core.call import Call, Outcome
@@ -31,6 +31,9 @@ from tasklineage.core.source import Source
 from tasklineage.errors import WorkerLost
 from tasklineage.executors.base import DEEPEST, Blocked, Executor, current_seat
 from tasklineage.storage.records import CANCELLED
+
+if TYPE_CHECKING:
+    from tasklineage.core.run import RunState
 
 _LARGEST_BATCH = 512
 _QUICK_PULL = 0.02
@@ -90,9 +93,9 @@ class Pumps:
             self._source.fail(KeyboardInterrupt())
             self.stop()
 
-    def is_inside(self, run: Any) -> bool:
+    def is_inside(self, run: RunState) -> bool:
         """Whether it belongs to the run, or to one that was begun inside of that."""
-        own = self._parent.run
+        own: RunState | None = self._parent.run
         while own is not None and own is not run:
             own = own.parent
         return own is run
@@ -279,7 +282,7 @@ _here = _Here()
 _all: weakref.WeakSet[Pumps] = weakref.WeakSet()
 
 
-def interrupt_maps(run: Any) -> None:
+def interrupt_maps(run: RunState) -> None:
     """Have every map of the run end in this process, those inside of calls too."""
     for pumps in list(_all):
         if pumps.is_inside(run):
