@@ -94,6 +94,8 @@ class Dask(Performing):
         self._refusal: tuple[float, ConfigError] | None = None
         """When there was nobody at the address, and what was said of it."""
         self._driver: Threads | None = None
+        self._waiting = 0
+        """Works of the cluster that wait, in this process, for what they have begun."""
         self._closed = False
 
     def __repr__(self) -> str:
@@ -142,8 +144,10 @@ class Dask(Performing):
         """How many works may be in flight: more than there are threads for."""
         threads = self._threads()
         slots = max(2 * threads, _LEAST) if threads else _GROWING
-        if self._driver is not None and self._driver.slots < slots:
-            self._driver.slots = slots
+        with self._lock:
+            slots += self._waiting
+            if self._driver is not None and self._driver.slots < slots:
+                self._driver.widen(slots - self._driver.slots)
         return slots
 
     @property
@@ -169,11 +173,23 @@ class Dask(Performing):
         return self._where is None
 
     @property
-    def driver(self) -> Executor:
+    def driver(self) -> Threads:
+        driver = self._driver
+        if driver is None:
+            slots = self.slots
+            with self._lock:
+                driver = self._driver = self._driver or Threads(slots)
+        return driver
+
+    def note_waiting(self, by: int) -> None:
+        """So many more works of the cluster wait here for what they have begun, or fewer.
+
+        Each has a slot for that: those of the works that it is inside of are taken.
+        """
+        driver = self.driver
         with self._lock:
-            if self._driver is None:
-                self._driver = Threads(self.slots)
-            return self._driver
+            self._waiting += by
+            driver.widen(by)
 
     def perform(
         self,

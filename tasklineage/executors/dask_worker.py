@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextvars import copy_context
 from importlib import import_module
-from typing import Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from tasklineage.executors import channel
 from tasklineage.executors.base import Executor, Seat, Work, current_seat, take_seat
@@ -23,6 +23,9 @@ from tasklineage.executors.parcels import pack_whole, unpack
 from tasklineage.executors.place import Here, around, cluster
 from tasklineage.executors.resources import GPU, Lease, hold, machine_offer
 from tasklineage.executors.serving import packed_error
+
+if TYPE_CHECKING:
+    from tasklineage.executors.dask import Dask
 
 METADATA = "tasklineage"
 """Where the scheduler keeps which work was begun last in each slot, and where."""
@@ -117,13 +120,12 @@ def _begun_before(worker: Any, ticket: Ticket) -> str | None:
 def _outcome(
     worker: Any, content: bytes, ticket: Ticket, tell: Callable[[Any], None]
 ) -> tuple[int, bytes]:
-    seat = current_seat()
-    take_seat(Seat(_Slot()))
+    seat, executor = current_seat(), _cluster_of(worker.scheduler.address)
+    slot = _Slot(executor)
+    take_seat(Seat(slot))
     cluster.set(worker.scheduler.address)
-    if ticket.amounts:  # what it begins has what it holds, and stays here
-        around.set(one_thread())
-    else:
-        around.set(_cluster_of(worker.scheduler.address))
+    # What it begins while it holds something has that too, and stays here.
+    around.set(one_thread() if ticket.amounts else executor)
     try:
         with hold(Lease(ticket.amounts)):
             call = unpack(content, ())
@@ -132,13 +134,14 @@ def _outcome(
         return channel.RAISED, packed_error(error)
     finally:
         take_seat(seat)
+        slot.shutdown()
     try:
         return channel.RETURNED, pack_whole(value)
     except Exception as error:  # noqa: BLE001 - the code of the user's classes
         return channel.UNSENT, packed_error(error)
 
 
-def _cluster_of(address: str) -> Executor:
+def _cluster_of(address: str) -> Dask:
     """The executor that this process is a worker of, for what a work begins."""
     with _Clusters.lock:
         found = _Clusters.known.get(address)
@@ -153,7 +156,7 @@ class _Clusters:
     """Those whose worker this process is: one, but in tests of many."""
 
     lock = threading.Lock()
-    known: ClassVar[dict[str, Executor]] = {}
+    known: ClassVar[dict[str, Dask]] = {}
 
 
 def _is_apart(ticket: Ticket) -> bool:
@@ -193,8 +196,10 @@ class _Slot(Executor):
     name: ClassVar[str] = "dask"
     slots = 1
 
-    def __init__(self) -> None:
+    def __init__(self, cluster: Dask) -> None:
+        self._cluster = cluster
         self._is_lent = False
+        self._has_seceded = False
 
     def submit(
         self,
@@ -206,15 +211,24 @@ class _Slot(Executor):
         raise NotImplementedError("a worker is given work by the scheduler alone")
 
     def shutdown(self, wait: bool = True) -> None:
-        """Nothing was opened."""
+        """Return what a coroutine has taken that went on at once."""
+        if self._is_lent:
+            self._is_lent = False
+            self._cluster.note_waiting(-1)
 
     def lend(self, seat: Seat) -> None:
-        if not self._is_lent:  # still, where a coroutine went on at once
-            with contextlib.suppress(KeyError):  # the work itself has: `worker_client` does
-                import_module("distributed").secede()
-                self._is_lent = True
+        if self._is_lent:  # still, where a coroutine went on at once
+            return
+        self._is_lent = True
+        self._cluster.note_waiting(1)
+        with contextlib.suppress(KeyError):  # the work itself has: `worker_client` does
+            import_module("distributed").secede()
+            self._has_seceded = True
 
     def retake(self, seat: Seat, *, at_once: bool) -> None:
-        if self._is_lent and not at_once:
+        if at_once:
+            return
+        self.shutdown()
+        if self._has_seceded:
+            self._has_seceded = False
             import_module("distributed").rejoin()
-            self._is_lent = False

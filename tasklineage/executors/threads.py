@@ -127,6 +127,14 @@ class Threads(Executor):
             raise
         return work
 
+    def widen(self, by: int) -> None:
+        """Have so many slots more from now on, or fewer; what runs is not disturbed."""
+        with self._lock:
+            self.slots += by
+            missing = min(len(self._queue), self.slots - self._running)
+        for _ in range(missing):
+            self._call_worker()
+
     def is_drained(self) -> bool:
         """Whether nothing is queued and no thread is doing anything."""
         with self._lock:

@@ -14,7 +14,7 @@ import pytest
 
 import tasklineage as tl
 from tasklineage import task
-from tests.integration.test_dask import note, notes, square
+from tests.integration.test_dask import depth, note, notes, square
 
 pytest.importorskip("distributed")
 
@@ -75,6 +75,11 @@ def test_an_adaptive_cluster_begins_and_ends_with_no_workers(tmp_path: Path) -> 
             assert run.executed == 10
             until(lambda: not theirs.scheduler.workers)
     assert set(notes(tmp_path).values()) == {1}
+
+
+def test_maps_nest_on_one_worker_of_one_thread(theirs: LocalCluster) -> None:
+    with tl.Dask(theirs) as executor, tl.run("deep", executor=executor):
+        assert tl.map(depth, [30, 25]).results() == [30, 25]
 
 
 @task
