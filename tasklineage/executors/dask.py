@@ -275,7 +275,7 @@ class Dask(Performing):
             client = distributed.Client(
                 where, timeout=_CONNECTING, set_as_default=False, name="tasklineage"
             )
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RuntimeError) as error:  # a cluster object may be closed
             refusal = ConfigError(f"no Dask scheduler answers at {where}: {error}")
             self._refusal = time.monotonic(), refusal
             raise refusal from None

@@ -113,6 +113,6 @@ def _listeners(addresses: Iterable[str]) -> dict[str, int]:
 def _is_stopped(pid: int) -> bool:
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
-            return file.read().rpartition(b")")[2].split()[0] in (b"T", b"t")
+            return file.read().rpartition(b")")[2].split()[0] == b"T"  # one in a debugger is not
     except (OSError, IndexError):
         return False

@@ -132,7 +132,7 @@ def test_a_cluster_that_was_closed_is_missed_at_once_and_found_again(
     assert (rest.hits, rest.executed) == (run.executed - len(lost), len(lost))
 
 
-def test_a_client_that_was_closed_is_named(theirs: LocalCluster) -> None:
+def test_a_client_or_cluster_that_was_closed_is_named(theirs: LocalCluster) -> None:
     client = Client(theirs)
     executor = tl.Dask(client)
     with tl.run("closed", executor=executor):
@@ -140,6 +140,12 @@ def test_a_client_that_was_closed_is_named(theirs: LocalCluster) -> None:
         client.close()
         with pytest.raises(tl.ConfigError, match="the client is closed"):
             tl.map(square, [32]).results()
+    theirs.close()
+    with (
+        tl.run("closed", executor=tl.Dask(theirs)),
+        pytest.raises(tl.ConfigError, match="no Dask scheduler answers"),
+    ):
+        tl.map(square, [32]).results()
 
 
 OWN = tl.Dask(n_workers=1)
