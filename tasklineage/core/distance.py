@@ -1,14 +1,16 @@
-"""The store of a run, as a worker of another machine has it: the same one, if it can be reached.
+"""The store of a run, as a worker has it: the same one, if it can be reached.
 
-A local store is the same if what this process has recorded is in it. Else the worker records in a
-store of its own for each shipment, and all of that travels back (`storage/freight.py`).
+A local store is the same if what this process has recorded is in it, one in memory only in this
+process. Else the worker records in a store of its own for each shipment, and all of that travels
+back (`storage/freight.py`).
 """
 
 from __future__ import annotations
 
 import os
+import uuid
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from tasklineage.errors import StoreError
 from tasklineage.storage.opening import Confided
@@ -25,8 +27,25 @@ class Distant(NamedTuple):
     def __reduce__(self) -> tuple[Any, ...]:
         store = self.store
         reopen, (url,) = (Confided(store) if self.is_confided else store).__reduce__()
+        if is_in_memory(store):
+            return _reached_here, (reopen, url, Here.token)
         mark = "" if store.remote is not None else os.path.join("journal", store.journal.writer)
         return _reached, (reopen, url, mark)
+
+
+class Here:
+    """What tells this process from all others."""
+
+    token: ClassVar[str] = uuid.uuid4().hex
+
+
+def is_in_memory(store: Store) -> bool:
+    """Whether it is in the memory of this process."""
+    return store.url.startswith("memory:")
+
+
+def _reached_here(reopen: Callable[[str], Store], url: str, token: str) -> Store | None:
+    return reopen(url) if token == Here.token else None
 
 
 def _reached(reopen: Callable[[str], Store], url: str, mark: str) -> Store | None:
@@ -36,3 +55,10 @@ def _reached(reopen: Callable[[str], Store], url: str, mark: str) -> Store | Non
         return reopen(url)
     except (StoreError, ImportError):
         return None
+
+
+def _after_fork() -> None:
+    Here.token = uuid.uuid4().hex
+
+
+os.register_at_fork(after_in_child=_after_fork)

@@ -9,15 +9,13 @@ The worker has the same store open and writes objects and records itself.
 
 from __future__ import annotations
 
-import os
 import sys
-import uuid
 from collections.abc import Callable
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from tasklineage import config
-from tasklineage.core.distance import Distant
+from tasklineage.core.distance import Distant, Here, is_in_memory
 from tasklineage.core.fold import Fold
 from tasklineage.core.program import working_folder
 from tasklineage.core.run import RunState
@@ -157,8 +155,6 @@ VISIBLE = b"CUDA_VISIBLE_DEVICES"
 class _Packed:
     """What was packed last, and by whom."""
 
-    process: ClassVar[str] = uuid.uuid4().hex
-    """Which process packs."""
     context: ClassVar[tuple[Any, bytes] | None] = None
     tasks: ClassVar[dict[Task[Any, Any], tuple[bytes, bytes]]] = {}
     by_value: ClassVar[set[str]] = set()
@@ -169,9 +165,10 @@ def packed_context(run: RunState, task: Task[Any, Any], executor: Executor) -> b
     """What calls of a run have in common, as it is now."""
     share = 0.0 if run.verification is None else run.verification.share
     near = executor.shares_surroundings
-    store = Distant(run.store, near) if executor.is_remote else Confided(run.store)
+    is_distant = executor.is_remote or is_in_memory(run.store)
+    store = Distant(run.store, near) if is_distant else Confided(run.store)
     context = Context(
-        _Packed.process, store, config.settings()._replace(store=None, executor=None), run.id,
+        Here.token, store, config.settings()._replace(store=None, executor=None), run.id,
         run.name, run.refresh, run.refresh_since, run.store_args, share,
         _surroundings(task, executor),
     )  # fmt: skip
@@ -198,7 +195,7 @@ def _surroundings(task: Task[Any, Any], executor: Executor) -> Surroundings:
 
 def is_from_here(context: Context) -> bool:
     """Whether worker and driver are the same process."""
-    return context.process == _Packed.process
+    return context.process == Here.token
 
 
 def packed_task(task: Task[Any, Any], code: bytes) -> bytes:
@@ -274,10 +271,3 @@ def _bring_classes(task: Task[Any, Any], home: ModuleType) -> None:
 
 
 parcels.rules[Task] = _reduced_task
-
-
-def _after_fork() -> None:
-    _Packed.process = uuid.uuid4().hex
-
-
-os.register_at_fork(after_in_child=_after_fork)

@@ -72,6 +72,8 @@ def freight_of(store: Store) -> Freight:
 
 
 def _objects(folder: str) -> Iterator[tuple[bytes, bytes]]:
+    if not os.path.isdir(folder):  # there was none
+        return
     for first in sorted(os.listdir(folder)):
         if len(first) == 2:
             for rest in sorted(os.listdir(os.path.join(folder, first))):

@@ -351,6 +351,28 @@ def test_an_argument_that_is_changed_in_place_is_noticed_there(pool: Processes) 
     assert run["spoils"].status == "done"
 
 
+@pytest.mark.parametrize("size", [1, 200_000])
+def test_what_workers_record_is_in_a_store_in_memory(pool: Processes, size: int) -> None:
+    pytest.importorskip("fsspec")
+
+    @task
+    def repeated(x: int) -> bytes:
+        print("made", x)
+        return x.to_bytes() * size
+
+    @task
+    def lengths(values: list[bytes]) -> list[int]:
+        return [len(value) for value in values]
+
+    store = tl.open_store(f"memory://processes-{size}")
+    for executed, hits in (6, 0), (0, 6):
+        with tl.run("memory", executor=pool, store=store) as run:
+            made = tl.map(repeated, range(5)).results()
+            assert lengths.submit(made).result() == [size] * 5
+        assert (run.executed, run.hits) == (executed, hits)
+    assert tl.latest("memory", store=store)["repeated"].stdout.startswith("made")
+
+
 def test_functions_made_on_the_spot_travel(pool: Processes) -> None:
     offset = 10
 
