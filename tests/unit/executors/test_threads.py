@@ -224,6 +224,16 @@ def test_a_blocked_worker_lends_its_slot_to_queued_work(one: Threads) -> None:
     assert work.result(PATIENCE) == "went on"
 
 
+def test_queued_works_are_run_at_once_when_there_are_more_slots(one: Threads) -> None:
+    met = threading.Barrier(3)
+    works = [one.submit(partial(met.wait, PATIENCE)) for _ in range(3)]
+    one.widen(2)
+    assert sorted(work.result(PATIENCE) for work in works) == [0, 1, 2]
+    one.widen(-2)
+    assert one.submit(lambda: 7).result(PATIENCE) == 7
+    assert one.slots == 1
+
+
 def test_a_worker_that_returns_from_a_wait_goes_before_queued_work(one: Threads) -> None:
     seen: list[str] = []
     go_on, wait_here = threading.Event(), threading.Event()
