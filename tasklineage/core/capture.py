@@ -48,7 +48,7 @@ class Capture:
 
     is_silent: ClassVar[bool] = False
     """Whether what is captured is kept from the screen."""
-    is_told: ClassVar[bool] = False
+    is_told: bool = False
     """Whether it tells another process what to show."""
 
     def __init__(self) -> None:
@@ -107,11 +107,12 @@ class _Text(io.StringIO):
 class _Recorder(Capture):
     """Stands for a capture while the handlers of a record run; notes whether one wrote to it."""
 
-    __slots__ = ("capture", "has_written", "record")
+    __slots__ = ("capture", "has_written", "is_told", "record")
 
     def __init__(self, capture: Capture, record: object) -> None:
         super().__init__()
         self.capture = capture
+        self.is_told = capture.is_told
         self.record = record
         self.has_written = False
 

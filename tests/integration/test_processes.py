@@ -124,6 +124,7 @@ def test_what_is_printed_and_logged_is_recorded_and_shown(
     shown = capfd.readouterr()
     assert shown.out.count("to stdout 1\n") == 1
     assert shown.err.count("to stderr 1\n") == 1
+    assert shown.err.count("logged 1\n") == 1
 
 
 class Refused(Exception):
