@@ -18,6 +18,7 @@ from tasklineage.core.capture import Capture
 from tasklineage.core.failure import without_our_frames
 from tasklineage.core.fold import Fold
 from tasklineage.core.frame import Frame
+from tasklineage.core.log_settings import apply_log_settings
 from tasklineage.core.luggage import unpacked
 from tasklineage.core.metering import Meter, Meters
 from tasklineage.core.program import working_folder
@@ -301,6 +302,7 @@ def _settle_in(context: Context) -> None:
     if around.folder and working_folder() != around.folder:
         os.chdir(around.folder)
     sys.path[:] = around.path
+    apply_log_settings(around.logs)
 
 
 def _task(shipment: Shipment) -> Task[Any, Any]:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 from tasklineage import config
 from tasklineage.core.distance import Distant, Here, is_in_memory
 from tasklineage.core.fold import Fold
+from tasklineage.core.log_settings import LogSettings, log_settings
 from tasklineage.core.program import working_folder
 from tasklineage.core.run import RunState
 from tasklineage.core.task import Options, Task
@@ -63,6 +64,7 @@ class Surroundings(NamedTuple):
     """The working folder; None: that of the worker."""
     environment: dict[bytes, bytes | None]
     """The variables; where the folder is that of the worker, those that count. None: not set."""
+    logs: LogSettings | None = None
 
 
 class Item(NamedTuple):
@@ -190,7 +192,7 @@ def _surroundings(task: Task[Any, Any], executor: Executor) -> Surroundings:
         variables[VISIBLE] = ",".join(devices).encode()
     if executor.is_remote:  # its workers have devices of their own
         variables.pop(VISIBLE, None)
-    return Surroundings(tuple(sys.path), working_folder(), {**variables})
+    return Surroundings(tuple(sys.path), working_folder(), {**variables}, log_settings())
 
 
 def is_from_here(context: Context) -> bool:

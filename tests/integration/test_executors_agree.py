@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -29,10 +30,12 @@ EXAMPLES = ["branches", "collatz", "counter", "marathon", "movies", "planets"]
 PATIENCE = 120.0
 
 NESTED = """
-    import os, sys, time
+    import logging, os, sys, time
     import numpy as np
     import tasklineage as tl
     from tasklineage import task
+
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s of %(name)s: %(message)s")
 
     @task
     def noise(seed: int) -> np.ndarray:
@@ -42,6 +45,7 @@ NESTED = """
     def leaf(place: int, values: np.ndarray, middle: int) -> float:
         time.sleep(float(os.environ.get("PAUSE", "0")))
         print("leaf", middle, place)
+        logging.getLogger("leaves").info("at %d", place)
         return float(values[place] * place + middle)
 
     @task
@@ -115,7 +119,8 @@ def told(store: Path) -> dict[str, Counter[Any]]:
                 tuple((name, value.digest) for name, value in call.inputs.items()),
                 call.output and (call.output.digest, call.output.type),
                 call.parent_id and names[call.parent_id],
-                call.stdout, call.error and (call.error.type, call.error.message),
+                call.stdout, tuple(re.findall("(?m)^INFO.*", call.stderr)),
+                call.error and (call.error.type, call.error.message),
                 tuple(attempt.status for attempt in call.attempts),
             )
             for call in calls
@@ -168,6 +173,7 @@ def test_every_executor_tells_the_same(folder: Path, name: str, executor: str) -
     assert found["calls"].total() > 3
     if name == "nested":
         assert found["calls"].total() == CALLS
+        assert ("INFO of leaves: at 7",) in {call[8] for call in found["calls"]}
 
 
 @pytest.mark.parametrize("executor", EXECUTORS)
