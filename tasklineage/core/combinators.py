@@ -293,10 +293,11 @@ async def amap(
     """As `map`, for use in a coroutine: the results in input order, awaited.
 
     An `async def` task runs on the caller's loop, `max_workers` elements at once (by default 100);
-    any other on the executor. The loop is never blocked.
+    any other on the executor, and so does one with a `timeout`, which only there can be stopped.
+    The loop is never blocked.
     """
     plain, shared = _plain_task(task, shared)
-    if not plain.is_async:
+    if not plain.is_async or plain.settings.timeout is not None:
         begin = partial(
             map, plain, *iterables, on_error=on_error, max_workers=max_workers,
             max_items=max_items, executor=executor, **shared,

@@ -192,3 +192,24 @@ def test_failures_are_those_of_map(executor: str) -> None:
 
     with tl.run(executor=executor):
         asyncio.run(main())
+
+
+@task(timeout=0.3)
+async def never_ends(x: int) -> int:
+    time.sleep(PATIENCE)  # not even the loop can go on
+    return x
+
+
+def test_a_coroutine_with_a_time_limit_is_stopped_wherever_it_is_awaited() -> None:
+    async def both() -> list[Any]:
+        found = await tl.amap(never_ends, [1, 2], on_error="collect")
+        with pytest.raises(tl.TaskTimeout):
+            await never_ends(3)
+        return found
+
+    began = time.monotonic()
+    with tl.run(executor="threads:2") as run:
+        found = asyncio.run(both())
+    assert [type(one.error) for one in found] == [tl.TaskTimeout] * 2
+    assert {call.status for call in run.calls} == {"timeout"}
+    assert time.monotonic() - began < PATIENCE / 2
