@@ -134,7 +134,7 @@ class RunState:
             self._described_all(params or {}),
             tuple(tags),
             time.time(),
-            str(getattr(self.executor_spec, "name", self.executor_spec or "")),
+            _name_of(self.executor_spec or config.default_executor()),
             sys.version.split()[0],
             sys.platform,
             git_commit(),
@@ -487,6 +487,11 @@ def _texts(given: Any, option: str) -> tuple[str, ...]:
     if not all(isinstance(one, str) for one in found):
         raise ConfigError(f"{option}= of a run takes strings, not {given!r}")
     return tuple(found)
+
+
+def _name_of(executor: Any) -> str:
+    """What a record calls it: as it was named, else its kind."""
+    return str(getattr(executor, "name", executor))
 
 
 def _is_clean_exit(error: BaseException) -> bool:

@@ -86,7 +86,9 @@ def double(x: int) -> int:
         ("the-one", "4", 4),
     ],
 )
-def test_a_name_gives_what_the_entry_point_makes(spec: str, text: str, slots: int) -> None:
+def test_a_name_gives_what_the_entry_point_makes(
+    spec: str, text: str, slots: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     executor = executor_from(f"{spec}")
     assert type(executor).__name__ == "Counted"
     assert (getattr(executor, "text", ""), executor.slots) == (text, slots)
@@ -94,6 +96,9 @@ def test_a_name_gives_what_the_entry_point_makes(spec: str, text: str, slots: in
     with tl.run("named", executor=spec) as run:
         assert tl.map(double, range(3)).results() == [0, 2, 4]
     assert run.executor == spec
+    monkeypatch.setenv("TASKLINEAGE_EXECUTOR", spec)
+    with tl.run("configured") as configured:
+        assert configured.executor == spec
 
 
 @pytest.mark.usefixtures("folder")
