@@ -326,7 +326,8 @@ def _refusal(task: Task[Any, Any], shipment: Shipment) -> ConfigError:
     return ConfigError(
         f"{task.name} has another code version in the worker ({task.code_version}) than where it "
         f"was called (xxh3:{shipment.code.hex()}): a file was edited after it was imported. "
-        "Restart the program, so that both run the same code."
+        "Restart the program, so that both run the same code. If none was, the task reads "
+        "what does not travel, such as globals() of the script: pass it what it needs."
     )
 
 
