@@ -67,7 +67,7 @@ class Body:
         self.frame = Frame(this.run, this.id, this.task.name, this.key, this.parent, this.position)
         self.attempts: list[Attempt] = list(attempts)
         self.frame.attempt = len(self.attempts)
-        self.started = time.time()
+        self.started = self.attempts[0].started if self.attempts else time.time()
         self.usage: Usage = NOTHING
         self.clock: float | Meter | None = None
         """CPU seconds of this thread when the attempt began, or what measures it; None: nothing."""

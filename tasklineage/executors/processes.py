@@ -56,6 +56,10 @@ class Processes(Performing):
             raise ConfigError(
                 f"Processes({n!r}): the number of processes is a whole number from 1 on"
             )
+        if gpus is not None and (type(gpus) is not int or gpus < 0):
+            raise ConfigError(
+                f"Processes(gpus={gpus!r}): the number of GPUs is a whole number from 0 on"
+            )
         self.slots = n or cpus()
         self._driver = Threads(self.slots)
         self._gpus = gpus

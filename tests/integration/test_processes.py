@@ -284,6 +284,7 @@ def test_a_lost_worker_is_made_good_without_touching_retries(
     assert [attempt.status for attempt in call.attempts] == ["lost", "done"]
     assert call.attempts[0].stdout == "last words\n"
     assert "SIGKILL" in call.attempts[0].error.message
+    assert call.started == call.attempts[0].started
     shown = CliRunner().invoke(application(), ["show", call.id, "--store", str(call.store.url)])
     first, second = shown.stdout.partition("\nattempts\n")[2].splitlines()[1:]
     assert "lost" in first
@@ -644,3 +645,9 @@ def test_nothing_is_left_behind() -> None:
     assert not any(map(is_running, pids))
     with pytest.raises(tl.ConfigError, match="shut down"):
         tl.map(square, [99], executor=pool).results()
+
+
+@pytest.mark.parametrize("wrong", [{"n": 0}, {"n": 1.5}, {"gpus": -1}, {"gpus": True}])
+def test_a_number_that_is_none_is_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(tl.ConfigError, match="is a whole number from"):
+        Processes(**wrong)
