@@ -76,6 +76,7 @@ class Cluster:
         self._workers: dict[str, Any] = {}
         self._declared = Declared()
         self._watch = Watch(self)
+        self.workers()
 
     @property
     def is_over(self) -> bool:
@@ -88,8 +89,11 @@ class Cluster:
         return bool(self._flying)
 
     def threads(self) -> int:
-        """How many threads the workers have together, as far as it is known."""
-        return sum(one["nthreads"] for one in self.workers().values())
+        """How many threads the workers have together, as was known last: nobody is asked.
+
+        This is called with locks held, and the scheduler may be on a loop that waits for them.
+        """
+        return sum(one["nthreads"] for one in self._workers.values())
 
     def workers(self, *, now: bool = False) -> dict[str, Any]:
         """What is known of the workers, by address; a moment old, unless asked `now`."""
@@ -129,6 +133,7 @@ class Cluster:
             It was interrupted here.
         """
         self._join()
+        self.workers()
         with self._lock:
             token = next(self._tokens)
             slot = self._free.pop() if self._free else next(self._slots)
