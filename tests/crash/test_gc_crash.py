@@ -67,7 +67,7 @@ def _results(store: Store, name: str) -> list[bytes]:
 
 def test_killed_anywhere(tmp_path: Path) -> None:
     seen = set()
-    for outcome in killer.sweep(collected, tmp_path):
+    for outcome in killer.sweep(collected, tmp_path, every=2):
         assert outcome.status in ("killed", "finished"), outcome
         if "made" in outcome.said:
             seen.add((outcome.operation, tuple(outcome.said)))

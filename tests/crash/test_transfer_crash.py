@@ -99,14 +99,14 @@ def check(outcome: Outcome, tmp_path: Path) -> None:
 def test_killed_at_any_operation_all_or_nothing_is_visible(
     scenario: Scenario, tmp_path: Path
 ) -> None:
-    outcomes = [one for one in sweep(scenario, tmp_path) if one.operation]
-    assert len(outcomes) > 40
+    outcomes = [one for one in sweep(scenario, tmp_path, every=2) if one.operation]
+    assert len(outcomes) > 20
     for outcome in outcomes:
         check(outcome, tmp_path)
 
 
 def failing(scenario: Scenario, folder: Path) -> Iterator[Outcome]:
-    for outcome in sweep(scenario, folder, actions=(errno.ENOSPC, errno.EIO, SHORT), lasting=1):
+    for outcome in sweep(scenario, folder, actions=(errno.ENOSPC, errno.EIO, SHORT), every=2):
         if outcome.operation:
             yield outcome
 
@@ -120,7 +120,7 @@ def test_where_there_is_no_room_all_or_nothing_is_visible(
         assert outcome.status in ("finished", "StoreError"), outcome
         check(outcome, tmp_path)
         count += 1
-    assert count > 40
+    assert count > 20
 
 
 def test_an_export_that_fails_leaves_no_file(tmp_path: Path) -> None:

@@ -125,9 +125,12 @@ def servers() -> Iterator[Servers]:
 
 @pytest.fixture(params=S3_SERVERS)
 def s3_server(request: pytest.FixtureRequest, servers: Servers) -> Endpoint:
-    """An S3 server; a test that asks for it is run with each, or with `one_server`."""
+    """An S3 server: a real one where there is one, else moto; by night each."""
     pytest.importorskip("s3fs")
     kinds = request.param.split(" or ")
+    is_nightly = request.config.getoption("--nightly")
+    if kinds == ["moto"] and servers.has("radosgw") and not is_nightly:
+        pytest.skip("a real server is here: this one is asked with --nightly, too")
     return servers.get(next(filter(servers.has, kinds), kinds[0]))
 
 
