@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 import msgpack
 
@@ -79,21 +79,6 @@ class Rows:
         self.accepts: list[Row] = []
         self.verified: list[Row] = []
         self.removed: list[Row] = []
-        self._adders: dict[int, Callable[[bytes, Place], None]] = {
-            KIND_OF[RunBegin]: self._run_begin,
-            KIND_OF[RunEnd]: self._run_end,
-            KIND_OF[RunTags]: self._run_tags,
-            KIND_OF[CallBegin]: self._call_begin,
-            KIND_OF[CallEnd]: self._call_end,
-            KIND_OF[Hit]: self._hit,
-            KIND_OF[Code]: self._code,
-            KIND_OF[Versions]: self._versions,
-            KIND_OF[Forget]: self._forget,
-            KIND_OF[RunEnvironment]: self._environment,
-            KIND_OF[Accept]: self._accept,
-            KIND_OF[Verified]: self._verified,
-            KIND_OF[Removed]: self._removed,
-        }
 
     def add(self, segment: int, frames: Iterable[tuple[int, int, int, bytes]]) -> None:
         """Frames of one segment: offset, length, kind and payload of each.
@@ -107,7 +92,7 @@ class Rows:
                 try:
                     if length > CHECKED_FROM:
                         check_lengths(memoryview(payload))
-                    adder(payload, (segment, offset, length))
+                    adder(self, payload, (segment, offset, length))
                 except _ODD:
                     continue
 
@@ -234,6 +219,23 @@ class Rows:
     def _forget(self, payload: bytes, place: Place) -> None:
         forget: Forget = decode(KIND_OF[Forget], payload)
         self.forgotten.append((forget.key, forget.at))
+
+    _adders: ClassVar[dict[int, Callable[[Rows, bytes, Place], None]]] = {
+        KIND_OF[RunBegin]: _run_begin,
+        KIND_OF[RunEnd]: _run_end,
+        KIND_OF[RunTags]: _run_tags,
+        KIND_OF[CallBegin]: _call_begin,
+        KIND_OF[CallEnd]: _call_end,
+        KIND_OF[Hit]: _hit,
+        KIND_OF[Code]: _code,
+        KIND_OF[Versions]: _versions,
+        KIND_OF[Forget]: _forget,
+        KIND_OF[RunEnvironment]: _environment,
+        KIND_OF[Accept]: _accept,
+        KIND_OF[Verified]: _verified,
+        KIND_OF[Removed]: _removed,
+    }
+    """By kind of record. Of the class: what refers to itself stays until somebody collects it."""
 
 
 def as_sql(text: str) -> str | bytes:

@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from hypothesis import given, settings
 from tasklineage.storage import sealed, upkeep
 from tasklineage.storage.catalog import FILE, Catalog
 from tasklineage.storage.frames import Location
+from tasklineage.storage.ingest import Rows
 from tasklineage.storage.journal import Batch, Journal
 from tasklineage.storage.records import (
     KIND_OF,
@@ -859,3 +861,10 @@ def test_a_call_end_of_an_older_reader_has_its_defaults() -> None:
     made.ingest([Batch("a" * 16, 1, frames, 100)])
     assert made.all("SELECT id, status FROM calls") == [(end.id, "done")]
     assert made.location(1, 2, 3) == Location("a" * 16, 1, 2, 3)
+
+
+def test_rows_that_were_inserted_do_not_stay_in_memory() -> None:
+    rows = Rows({}, {})
+    gone = weakref.ref(rows)
+    del rows
+    assert gone() is None
