@@ -8,11 +8,11 @@ back (`storage/freight.py`).
 from __future__ import annotations
 
 import os
-import uuid
 from collections.abc import Callable
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 from tasklineage.errors import StoreError
+from tasklineage.executors.place import Here
 from tasklineage.storage.opening import Confided
 from tasklineage.storage.store import Store
 
@@ -33,12 +33,6 @@ class Distant(NamedTuple):
         return _reached, (reopen, url, mark)
 
 
-class Here:
-    """What tells this process from all others."""
-
-    token: ClassVar[str] = uuid.uuid4().hex
-
-
 def is_in_memory(store: Store) -> bool:
     """Whether it is in the memory of this process."""
     return store.url.startswith("memory:")
@@ -55,10 +49,3 @@ def _reached(reopen: Callable[[str], Store], url: str, mark: str) -> Store | Non
         return reopen(url)
     except (StoreError, ImportError):
         return None
-
-
-def _after_fork() -> None:
-    Here.token = uuid.uuid4().hex
-
-
-os.register_at_fork(after_in_child=_after_fork)

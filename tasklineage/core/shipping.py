@@ -15,13 +15,14 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from tasklineage import config
-from tasklineage.core.distance import Distant, Here, is_in_memory
+from tasklineage.core.distance import Distant, is_in_memory
 from tasklineage.core.fold import Fold
 from tasklineage.core.log_settings import LogSettings, log_settings
 from tasklineage.core.program import working_folder
 from tasklineage.core.run import RunState
 from tasklineage.core.task import Options, Task
 from tasklineage.executors import parcels
+from tasklineage.executors.place import Here
 from tasklineage.executors.resources import held
 from tasklineage.key.boundary import is_project_module
 from tasklineage.storage.opening import Confided

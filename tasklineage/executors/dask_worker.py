@@ -134,7 +134,7 @@ def _outcome(
         return channel.RAISED, packed_error(error)
     finally:
         take_seat(seat)
-        slot.shutdown()
+        slot.give_back()
     try:
         return channel.RETURNED, pack_whole(value)
     except Exception as error:  # noqa: BLE001 - the code of the user's classes
@@ -211,7 +211,10 @@ class _Slot(Executor):
         raise NotImplementedError("a worker is given work by the scheduler alone")
 
     def shutdown(self, wait: bool = True) -> None:
-        """Return what a coroutine has taken that went on at once."""
+        """Nothing was opened."""
+
+    def give_back(self) -> None:
+        """Take the place back, if it is lent: a coroutine that goes on at once leaves it so."""
         if self._is_lent:
             self._is_lent = False
             self._cluster.note_waiting(-1)
@@ -228,7 +231,7 @@ class _Slot(Executor):
     def retake(self, seat: Seat, *, at_once: bool) -> None:
         if at_once:
             return
-        self.shutdown()
+        self.give_back()
         if self._has_seceded:
             self._has_seceded = False
             import_module("distributed").rejoin()
