@@ -31,11 +31,11 @@ def worker(
     """Start workers of a Dask cluster here, each with a GPU of its own where there are some."""
     import asyncio
 
-    from tasklineage.executors.dask_workers import devices_of, plans, serve
+    from tasklineage.executors.dask_workers import devices_of, memory_of, plans, serve
 
     devices = devices_of(gpus)
     count = (0 if devices else 1) if workers is None else workers
-    wanted = plans(count, devices, threads=threads, name=name, memory=memory)
+    wanted = plans(count, devices, threads=threads, name=name, memory=memory_of(memory))
     if not wanted:
         raise ConfigError("--workers 0 without GPUs: there is nothing to start")
     for plan in wanted:

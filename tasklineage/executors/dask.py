@@ -32,7 +32,7 @@ from tasklineage.executors.performing import Performing, made_here
 from tasklineage.executors.place import Here, around, cluster
 from tasklineage.executors.resources import Offer, held
 from tasklineage.executors.serving import unpacked_error
-from tasklineage.executors.threads import Threads, cpus
+from tasklineage.executors.threads import Threads, check_number, cpus
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -75,9 +75,9 @@ class Dask(Performing):
     def __init__(
         self, where: Any = None, *, n_workers: int | None = None, gpus: int | None = None
     ) -> None:
+        check_number(f"Dask(n_workers={n_workers!r})", "workers", n_workers)
+        check_number(f"Dask(gpus={gpus!r})", "GPUs", gpus, 0)
         for what, number in (("n_workers", n_workers), ("gpus", gpus)):
-            if number is not None and (type(number) is not int or number < (what == "n_workers")):
-                raise ConfigError(f"Dask({what}={number!r}): it is a whole number")
             if number is not None and where is not None:
                 raise ConfigError(f"Dask({where!r}, {what}={number}): the cluster exists already")
         super().__init__()

@@ -15,7 +15,7 @@ from importlib import import_module
 from typing import Any, NamedTuple
 
 from tasklineage.errors import ConfigError
-from tasklineage.executors.resources import VISIBLE, machine_offer
+from tasklineage.executors.resources import MEMORY, VISIBLE, amounts, machine_offer
 from tasklineage.executors.serving import die_with
 
 _CONNECTING = 10
@@ -128,6 +128,22 @@ def devices_of(asked: str) -> list[str]:
     if not all(names):
         raise ConfigError(f"--gpus {asked!r}: it is 'all', a number, or names as in 0,2")
     return names
+
+
+def memory_of(asked: str) -> str:
+    """What was asked for, as Dask understands it: `auto`, a size, or a share of the memory.
+
+    Raises
+    ------
+    ConfigError
+        It is none of these.
+    """
+    if asked != "auto":
+        try:
+            amounts({MEMORY: asked})
+        except ConfigError:
+            raise ConfigError(f"--memory {asked!r}: it is 'auto', or a size as in 8GB") from None
+    return asked
 
 
 def _first(visible: Sequence[str], count: int) -> list[str]:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import CancelledError
 from typing import Any, ClassVar, TypeVar
 
-from tasklineage.errors import ConfigError, WorkerLost
+from tasklineage.errors import WorkerLost
 from tasklineage.executors.base import Executor
 from tasklineage.executors.child import Child, Hear, NotStarted
 from tasklineage.executors.leases import Limits
@@ -25,7 +25,7 @@ from tasklineage.executors.parcels import pack, rules
 from tasklineage.executors.performing import Performing, made_here
 from tasklineage.executors.place import Here
 from tasklineage.executors.resources import Offer, amounts, machine_offer, offer_of
-from tasklineage.executors.threads import Threads, cpus
+from tasklineage.executors.threads import Threads, check_number, cpus
 
 T = TypeVar("T")
 
@@ -52,14 +52,8 @@ class Processes(Performing):
         gpus: int | None = None,
         resources: Mapping[str, Any] | None = None,
     ) -> None:
-        if n is not None and (type(n) is not int or n < 1):
-            raise ConfigError(
-                f"Processes({n!r}): the number of processes is a whole number from 1 on"
-            )
-        if gpus is not None and (type(gpus) is not int or gpus < 0):
-            raise ConfigError(
-                f"Processes(gpus={gpus!r}): the number of GPUs is a whole number from 0 on"
-            )
+        check_number(f"Processes({n!r})", "processes", n)
+        check_number(f"Processes(gpus={gpus!r})", "GPUs", gpus, 0)
         self.slots = n or cpus()
         self._driver = Threads(self.slots)
         self._gpus = gpus

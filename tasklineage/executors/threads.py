@@ -74,8 +74,7 @@ class Threads(Executor):
     name: ClassVar[str] = "threads"
 
     def __init__(self, n: int | None = None, *, idle_seconds: float = IDLE_SECONDS) -> None:
-        if n is not None and (type(n) is not int or n < 1):
-            raise ConfigError(f"Threads({n!r}): the number of threads is a whole number from 1 on")
+        check_number(f"Threads({n!r})", "threads", n)
         self.slots = n or default_slots()
         self._idle_seconds = idle_seconds
         self._closed = False
@@ -392,6 +391,18 @@ _numbers = itertools.count(1)
 def default_slots() -> int:
     """Threads of a pool for which nobody gave a number: some more than this process has CPUs."""
     return min(cpus() + 4, 32)
+
+
+def check_number(where: str, what: str, number: object, least: int = 1) -> None:
+    """Nothing, if it is None, or a whole number that is large enough.
+
+    Raises
+    ------
+    ConfigError
+        It is not.
+    """
+    if number is not None and (type(number) is not int or number < least):
+        raise ConfigError(f"{where}: the number of {what} is a whole number from {least} on")
 
 
 def cpus() -> int:

@@ -205,6 +205,7 @@ def test_help_of_a_task_lists_its_parameters(shell: Shell) -> None:
         (("run", "flow.py:plain", "--executor", "nonsense"), "nonsense"),
         (("run", "flow.py", "--max-workers", "many"), "--max-workers"),
         (("run", "--executor", "inline", "--max-workers", "2", "flow.py"), "inline"),
+        (("worker", "tcp://127.0.0.1:1", "--memory", "lots"), "--memory 'lots'"),
         (("run",), "FILE.py"),
         (("nonsense",), "nonsense"),
         (("runs", "--nonsense"), "--nonsense"),

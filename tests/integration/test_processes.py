@@ -647,7 +647,15 @@ def test_nothing_is_left_behind() -> None:
         tl.map(square, [99], executor=pool).results()
 
 
-@pytest.mark.parametrize("wrong", [{"n": 0}, {"n": 1.5}, {"gpus": -1}, {"gpus": True}])
-def test_a_number_that_is_none_is_refused(wrong: dict[str, Any]) -> None:
-    with pytest.raises(tl.ConfigError, match="is a whole number from"):
-        Processes(**wrong)
+@pytest.mark.parametrize(
+    ("kind", "wrong", "least"),
+    [
+        (tl.Processes, {"n": 0}, 1), (tl.Processes, {"n": 1.5}, 1),
+        (tl.Processes, {"gpus": -1}, 0), (tl.Processes, {"gpus": True}, 0),
+        (tl.Dask, {"n_workers": 0}, 1), (tl.Dask, {"n_workers": "2"}, 1),
+        (tl.Dask, {"gpus": -1}, 0),
+    ],
+)  # fmt: skip
+def test_a_number_that_is_none_is_refused(kind: Any, wrong: dict[str, Any], least: int) -> None:
+    with pytest.raises(tl.ConfigError, match=f"is a whole number from {least} on"):
+        kind(**wrong)
