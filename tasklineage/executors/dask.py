@@ -28,7 +28,7 @@ from tasklineage.executors.dask_cluster import Cluster
 from tasklineage.executors.dask_offer import ClusterOffer
 from tasklineage.executors.limits import travelling
 from tasklineage.executors.parcels import pack_whole, unpack
-from tasklineage.executors.performing import Performing, made_here
+from tasklineage.executors.performing import Driver, Performing, made_here
 from tasklineage.executors.place import Here, around, cluster
 from tasklineage.executors.resources import Offer, held
 from tasklineage.executors.serving import unpacked_error
@@ -93,7 +93,7 @@ class Dask(Performing):
         self._cluster: Cluster | None = None
         self._refusal: tuple[float, ConfigError] | None = None
         """When there was nobody at the address, and what was said of it."""
-        self._driver: Threads | None = None
+        self._driver = Driver(_LEAST, self)
         self._waiting = 0
         """Works of the cluster that wait, in this process, for what they have begun."""
         self._closed = False
@@ -142,11 +142,15 @@ class Dask(Performing):
     @property
     def slots(self) -> int:  # type: ignore[override]
         """How many works may be in flight: more than there are threads for."""
+        return self._widened()
+
+    def _widened(self) -> int:
+        """As many slots as there are now; the driver has them, too."""
         threads = self._threads()
         slots = max(2 * threads, _LEAST) if threads else _GROWING
         with self._lock:
             slots += self._waiting
-            if self._driver is not None and self._driver.slots < slots:
+            if self._driver.slots < slots:
                 self._driver.widen(slots - self._driver.slots)
         return slots
 
@@ -174,12 +178,8 @@ class Dask(Performing):
 
     @property
     def driver(self) -> Threads:
-        driver = self._driver
-        if driver is None:
-            slots = self.slots
-            with self._lock:
-                driver = self._driver = self._driver or Threads(slots)
-        return driver
+        self._widened()
+        return self._driver
 
     def note_waiting(self, by: int) -> None:
         """So many more works of the cluster wait here for what they have begun, or fewer.
@@ -199,7 +199,6 @@ class Dask(Performing):
         devices: Sequence[str] = (),
         timeout: float | None = None,
     ) -> T:
-        self._check()
         lease = held()
         amounts = lease.amounts if lease.by is self._offer else {}
         kind, reply = self._connected().performed(
@@ -219,13 +218,6 @@ class Dask(Performing):
         if self._where is None:
             self.client.wait_for_workers(self._count(), timeout=_STARTING)
         return self._connected().workers(now=True)
-
-    def shutdown(self, wait: bool = True) -> None:
-        with self._lock:
-            self._closed, driver = True, self._driver
-        if driver is not None:
-            driver.shutdown(wait)
-        self.end()
 
     def end(self) -> None:
         """Close what was opened here: the connection, and the cluster if it is ours."""
@@ -256,6 +248,8 @@ class Dask(Performing):
         return self._cluster
 
     def _connect(self) -> Cluster:
+        if self._closed:
+            raise ConfigError(f"{self!r} has been shut down")
         distributed = _distributed()
         where: Any = self._where
         if where is None:

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import atexit
 import os
+import threading
 import uuid
 import weakref
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, TypeVar
 
-from tasklineage.errors import ConfigError
 from tasklineage.executors.base import Executor, Work, interrupts
+from tasklineage.executors.threads import Threads
 
 T = TypeVar("T")
 
@@ -22,17 +23,18 @@ T = TypeVar("T")
 class Performing(Executor):
     """Works are prepared and waited for by `driver`, and run by `perform`."""
 
-    _closed: bool
-    """Whether it has been shut down."""
-
     def __init__(self) -> None:
         self.token = uuid.uuid4().hex
         """What a copy of it is known by where it was made."""
         _All.known[self.token] = self
 
+    @property
+    @abstractmethod
+    def driver(self) -> Threads: ...
+
     @abstractmethod
     def end(self) -> None:
-        """Take in no further works, and close what was opened here; do not wait."""
+        """Close what was opened here: no work will come any more."""
 
     @abstractmethod
     def interrupt(self) -> bool:
@@ -49,13 +51,31 @@ class Performing(Executor):
         resources: Mapping[str, object] | None = None,
         timeout: float | None = None,
     ) -> Work[T]:
-        self._check()
         perform = self._holding(lambda: self.perform(_Plain(call), timeout=timeout), resources)
         return self.driver.submit(perform)
 
-    def _check(self) -> None:
-        if self._closed:
-            raise ConfigError(f"{self!r} has been shut down: nothing can be submitted to it")
+    def shutdown(self, wait: bool = True) -> None:
+        self.driver.shutdown(wait)
+        if wait or self.driver.is_drained():
+            self._finish()
+        else:
+            threading.Thread(target=self._finish, daemon=True).start()
+
+    def _finish(self) -> None:
+        """End when all that was submitted is over."""
+        self.driver.drain()
+        self.end()
+
+
+class Driver(Threads):
+    """The threads of another executor, by whose name they are known."""
+
+    def __init__(self, n: int, owner: Executor) -> None:
+        super().__init__(n)
+        self._owner = weakref.ref(owner)
+
+    def __repr__(self) -> str:
+        return repr(self._owner())
 
 
 class _Plain:

@@ -22,7 +22,7 @@ from tasklineage.executors.child import Child, Hear, NotStarted
 from tasklineage.executors.leases import Limits
 from tasklineage.executors.limits import Declared, travelling
 from tasklineage.executors.parcels import pack, rules
-from tasklineage.executors.performing import Performing, made_here
+from tasklineage.executors.performing import Driver, Performing, made_here
 from tasklineage.executors.place import Here
 from tasklineage.executors.resources import Offer, amounts, machine_offer, offer_of
 from tasklineage.executors.threads import Threads, check_number, cpus
@@ -55,7 +55,7 @@ class Processes(Performing):
         check_number(f"Processes({n!r})", "processes", n)
         check_number(f"Processes(gpus={gpus!r})", "GPUs", gpus, 0)
         self.slots = n or cpus()
-        self._driver = Threads(self.slots)
+        self._driver = Driver(self.slots, self)
         self._gpus = gpus
         self._resources = dict(resources or {})
         self._declared = Limits(amounts(resources)) if resources else None
@@ -67,7 +67,6 @@ class Processes(Performing):
         self._lock = allocate_lock()
         self._idle: list[Child] = []
         self._busy: set[Child] = set()
-        self._closed = False
 
     def __repr__(self) -> str:
         return f"Processes({self.slots})"
@@ -90,7 +89,7 @@ class Processes(Performing):
         return self._offer or machine_offer()
 
     @property
-    def driver(self) -> Executor:
+    def driver(self) -> Threads:
         return self._driver
 
     def perform(
@@ -101,7 +100,6 @@ class Processes(Performing):
         devices: Sequence[str] = (),
         timeout: float | None = None,
     ) -> T:
-        self._check()
         further = () if self._declared is None else (self._declared,)
         content, fds = pack(travelling(call, *further))
         try:
@@ -124,14 +122,19 @@ class Processes(Performing):
             for fd in fds:
                 os.close(fd)
 
-    def shutdown(self, wait: bool = True) -> None:
-        self.driver.shutdown(wait)
-        self.end(wait)
-
     def pids(self) -> list[int]:
         """The processes that there are now."""
         with self._lock:
             return [child.pid for child in (*self._idle, *self._busy)]
+
+    def end(self) -> None:
+        """Let the idle processes end, and wait for them."""
+        with self._lock:
+            idle, self._idle = self._idle, []
+        for child in idle:
+            child.end()
+        for child in idle:
+            child.join()
 
     def interrupt(self) -> bool:
         """Kill the processes that are at work, whose works are cancelled; whether there were any.
@@ -180,23 +183,11 @@ class Processes(Performing):
         is_fit = child.is_fit()
         with self._lock:
             self._busy.discard(child)
-            is_kept = is_fit and not self._closed
-            if is_kept:
+            if is_fit:
                 self._idle.append(child)
-        if not is_kept:
+        if not is_fit:
             child.end()
             child.join()
-
-    def end(self, wait: bool = True) -> None:
-        """Let the idle processes end, and take in no further calls."""
-        with self._lock:
-            self._closed = True
-            idle, self._idle = self._idle, []
-        for child in idle:
-            child.end()
-        if wait:
-            for child in idle:
-                child.join()
 
 
 class _InWorkers:

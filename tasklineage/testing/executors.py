@@ -350,14 +350,14 @@ class ExecutorTests:
 
     # The end
 
-    @shared_memory
-    def test_shutdown_waits_for_what_was_submitted(self) -> None:
-        executor = self.make()
-        seen: list[int] = []
-        for i in range(20):
-            executor.submit(partial(seen.append, i))
-        watched(executor.shutdown)
-        assert sorted(seen) == list(range(20))
+    @pytest.mark.parametrize("wait", [True, False])
+    def test_what_was_submitted_before_shutdown_is_run(
+        self, executor: Executor, wait: bool
+    ) -> None:
+        works = [executor.submit(partial(square, x)) for x in range(20)]
+        watched(partial(executor.shutdown, wait))
+        assert not wait or all(work.done() for work in works)
+        assert [work.result(PATIENCE) for work in works] == [x * x for x in range(20)]
         watched(executor.shutdown)
 
     def test_no_file_and_no_socket_stays_open(self) -> None:
@@ -374,8 +374,12 @@ class ExecutorTests:
     def test_nothing_can_be_submitted_after_shutdown(self) -> None:
         with self.make() as executor:
             executor.submit(partial(square, 1))
-        with pytest.raises(ConfigError, match="shut down"):
-            executor.submit(partial(square, 1))
+        for submit in (
+            executor.submit, executor.driver.submit, partial(executor.submit, resources={"cpu": 1})
+        ):  # fmt: skip
+            with pytest.raises(ConfigError) as refused:
+                submit(partial(square, 1))
+            assert f"{executor!r} has been shut down" in str(refused.value)
 
     @shared_memory
     def test_works_of_an_executor_that_ends_may_still_submit(self) -> None:
