@@ -158,10 +158,14 @@ def outcome(
     return finish(script, executor, store), told(store), store
 
 
-@pytest.mark.parametrize("executor", EXECUTORS)
 @pytest.mark.parametrize(
-    "name",
-    ["nested", *(pytest.param(name, marks=pytest.mark.slow) for name in EXAMPLES)],
+    ("name", "executor"),
+    [
+        pytest.param(name, executor, marks=pytest.mark.nightly if is_long else pytest.mark.slow)
+        for i, name in enumerate(("nested", *EXAMPLES))
+        for executor in EXECUTORS
+        for is_long in [i % 2 and executor.startswith("dask")]  # to begin a cluster takes long
+    ],
 )
 def test_every_executor_tells_the_same(folder: Path, name: str, executor: str) -> None:
     expected, known, _ = outcome(folder, name, EXECUTORS[0])
@@ -176,18 +180,26 @@ def test_every_executor_tells_the_same(folder: Path, name: str, executor: str) -
         assert ("INFO of leaves: at 7",) in {call[8] for call in found["calls"]}
 
 
-@pytest.mark.parametrize("executor", EXECUTORS)
-def test_what_one_executor_has_done_no_other_does_again(folder: Path, executor: str) -> None:
-    for first in EXECUTORS:
-        _, _, store = outcome(folder, "nested", first)
-        copy = folder / f"again-{first}-{executor}".replace(":", "-")
-        shutil.copytree(store, copy)
-        finish(folder / "nested" / "nested.py", executor, copy)
-        run = tl.latest("nested", store=copy)
-        assert run is not None
-        assert {call.task.rpartition(".")[2] for call in run.calls if not call.hit} == {
-            "caught", "failing",
-        }  # fmt: skip
+@pytest.mark.parametrize(
+    ("first", "executor"),
+    [
+        pytest.param(first, executor, marks=[] if (i - k) % 4 == 1 else pytest.mark.nightly)
+        for k, first in enumerate(EXECUTORS)
+        for i, executor in enumerate(EXECUTORS)
+    ],
+)
+def test_what_one_executor_has_done_no_other_does_again(
+    folder: Path, first: str, executor: str
+) -> None:
+    _, _, store = outcome(folder, "nested", first)
+    copy = folder / f"again-{first}-{executor}".replace(":", "-")
+    shutil.copytree(store, copy)
+    finish(folder / "nested" / "nested.py", executor, copy)
+    run = tl.latest("nested", store=copy)
+    assert run is not None
+    assert {call.task.rpartition(".")[2] for call in run.calls if not call.hit} == {
+        "caught", "failing",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -173,7 +173,7 @@ def test_input_is_read_by_a_window_over_calls_in_flight() -> None:
         return x
 
     def items() -> Iterator[int]:
-        for i in range(10_000):
+        for i in range(2_000):
             read.append(i)
             yield i
 
@@ -186,7 +186,7 @@ def test_input_is_read_by_a_window_over_calls_in_flight() -> None:
         assert len(log) == 2
         assert len(read) <= 16
         gate.set()
-        assert fan[9_999] == 9_999  # goes on without anybody taking results
+        assert fan[1_999] == 1_999  # goes on without anybody taking results
 
 
 def test_elements_run_at_once_on_threads() -> None:
