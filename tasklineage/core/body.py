@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from time import thread_time
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -93,12 +93,20 @@ class Body:
 
     def describe(self) -> None:
         """Take down the arguments, before the body can change them: their digests are known."""
-        described = _hidden_arguments if Hidden.in_use else _arguments
-        this = self.this
-        self.arguments = described(this)
+        this, recorded = self.this, self.recorded_arguments
+        self.arguments = _without_secrets(this, recorded) if Hidden.in_use else recorded(this)
         self.trace()
         if this.edges:
             self.frame.given = Given(zip(this.plan.names, this.bound, strict=True), this.edges)
+
+    @staticmethod
+    def recorded_arguments(this: Call) -> tuple[Argument, ...]:
+        """The bound arguments as they are recorded, with outlines of those that are not stored."""
+        arguments = stored_arguments(this)
+        for argument in arguments:
+            if argument[1][4] is None:
+                return _outlined(this, arguments)
+        return arguments
 
     def trace(self) -> None:
         """Find out where the arguments came from, before others know them as theirs."""
@@ -356,7 +364,7 @@ class Body:
         return tuple(found)
 
 
-def _arguments(this: Call) -> tuple[Argument, ...]:
+def stored_arguments(this: Call) -> tuple[Argument, ...]:
     """The bound arguments as they are recorded: inline, by reference, or described.
 
     Where those that are to be stored cannot be written, they are described.
@@ -365,20 +373,18 @@ def _arguments(this: Call) -> tuple[Argument, ...]:
     if keep is None:
         keep = this.run.store_args
     try:
-        arguments = _as_given(this, keep=keep)
+        return _as_given(this, keep=keep)
     except StoreError as error:
         this.run.warn_unwritten(error)
-        arguments = _as_given(this, keep=False)
-    for argument in arguments:
-        if argument[1][4] is None:
-            return _outlined(this, arguments)
-    return arguments
+        return _as_given(this, keep=False)
 
 
-def _hidden_arguments(this: Call) -> tuple[Argument, ...]:
+def _without_secrets(
+    this: Call, recorded: Callable[[Call], tuple[Argument, ...]]
+) -> tuple[Argument, ...]:
     from tasklineage.core import hiding  # something is secret
 
-    return hiding.arguments(this, _arguments)
+    return hiding.arguments(this, recorded)
 
 
 def described_arguments(this: Call) -> tuple[Argument, ...]:
@@ -407,13 +413,17 @@ def _outlined(this: Call, arguments: tuple[Argument, ...]) -> tuple[Argument, ..
     """
     from tasklineage.storage.codecs.outline import outline  # for what is large
 
-    said, outlined = this.run.outlined, list(arguments)
+    run, outlined = this.run, list(arguments)
     for i, argument in enumerate(arguments):
         ref = Ref(*argument.ref)
-        count = 0 if ref.is_stored else said.get(ref.digest, 0) + 1
+        count = 0 if ref.is_stored else run.outlined.get(ref.digest, 0) + 1
         if 0 < count <= _OUTLINES:
-            said[ref.digest] = count
-            outlined[i] = argument._replace(outline=outline(this.bound[i]))
+            run.outlined[ref.digest] = count
+            last, known = run.last_outline
+            if known is None or last != ref.digest or not last:
+                known = outline(this.bound[i])
+                run.last_outline = ref.digest, known
+            outlined[i] = argument._replace(outline=known)
     return tuple(outlined)
 
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from tasklineage.core import capture, memos
 from tasklineage.core.accesses import inherit
-from tasklineage.core.body import Body
+from tasklineage.core.body import Body, stored_arguments
 from tasklineage.core.call import Call, Outcome
 from tasklineage.core.capture import Capture
 from tasklineage.core.elements import StoredOutcome
@@ -255,6 +255,8 @@ class _Elsewhere(Body):
     """The attempts of a call that a worker executes, as they look from here."""
 
     __slots__ = ("_is_described", "_losses", "_stopped", "reply")
+
+    recorded_arguments = staticmethod(stored_arguments)  # the worker outlines them
 
     def __init__(self, this: Call) -> None:
         self._losses = 0
