@@ -15,7 +15,7 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, NoReturn
 
@@ -132,16 +132,27 @@ def packed_error(error: BaseException) -> bytes:
         text = "".join(traceback.format_exception(error))
     except Exception:  # noqa: BLE001 - the code of the user's classes
         text = f"{type(error).__qualname__}: its traceback cannot be shown"
-    kind, args, state = type(error), error.args, dict(vars(error))
-    for candidate in (error, _Bare(kind, args, state), _Bare(kind, *map(_portable, (args, state)))):
+    for form in _forms(error):
         try:
-            blob = pack_whole((candidate, text))
+            blob = pack_whole((form, text))
             unpacked_error(blob)
         except Exception:  # noqa: BLE001 - the code of the user's classes
             continue
         return blob
-    lost = RuntimeError(f"{type(error).__qualname__}: {_shown(error)} (it cannot be pickled)")
-    return pack_whole((lost, text))
+    raise AssertionError("the last form is that of a text")
+
+
+def _forms(error: BaseException) -> Iterator[Any]:
+    """An exception, and what may travel for it if it cannot: the better first."""
+    yield error
+    kind, args, state = type(error), error.args, dict(vars(error))
+    yield _Bare(kind, args, state)
+    if isinstance(error, BaseExceptionGroup):
+        parts = error.message, [next(filter(_is_raised, _forms(one))) for one in error.exceptions]
+        yield _Bare(kind, parts, _portable(state))
+        yield _Bare(BaseExceptionGroup, parts, _portable(state))
+    yield _Bare(kind, *map(_portable, (args, state)))
+    yield RuntimeError(f"{type(error).__qualname__}: {_shown(error)} (it cannot be pickled)")
 
 
 def _portable(parts: Any) -> Any:
@@ -151,36 +162,40 @@ def _portable(parts: Any) -> Any:
     return tuple([part if _can_travel(part) else f"<{type(part).__qualname__}>" for part in parts])
 
 
-def _can_travel(value: Any) -> bool:
+def _can_travel(value: Any, kind: type = object) -> bool:
+    """Whether that kind of value arrives."""
     try:
-        unpack(pack_whole(value), ())
+        return isinstance(unpack(pack_whole(value), ()), kind)
     except Exception:  # noqa: BLE001 - the code of the user's classes
         return False
-    return True
+
+
+_is_raised = partial(_can_travel, kind=BaseException)
 
 
 def unpacked_error(content: bytes) -> BaseException:
     """The exception that `packed_error` was given."""
-    found, text = unpack(content, ())
-    error: BaseException = found.made() if isinstance(found, _Bare) else found
+    error: BaseException
+    error, text = unpack(content, ())
     error.__cause__ = RemoteTraceback(text)
     return error
 
 
 class _Bare:
-    """An exception of a class whose `__init__` does not take what `args` says."""
+    """An exception that is made without calling `__init__`, which may not take what `args` says."""
 
     def __init__(self, kind: type[BaseException], args: tuple[Any, ...], state: Any) -> None:
-        self.kind = kind
-        self.args = args
-        self.state = state
+        self._parts = kind, args, state
 
-    def made(self) -> BaseException:
-        """The exception, `__init__` not called."""
-        error = self.kind.__new__(self.kind, *self.args)
-        error.args = self.args
-        error.__dict__.update(self.state)
-        return error
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _made, self._parts
+
+
+def _made(kind: type[BaseException], args: tuple[Any, ...], state: Any) -> BaseException:
+    error = kind.__new__(kind, *args)
+    error.args = args
+    error.__dict__.update(state)
+    return error
 
 
 def _shown(error: BaseException) -> str:

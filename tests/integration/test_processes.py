@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -174,6 +174,57 @@ def test_what_of_an_exception_cannot_travel_is_told_as_text(pool: Processes, siz
     assert caught.value.args == ("locked", bytes(size) if size else "<lock>")
     assert caught.value.code == 5
     assert str(caught.value.lock) == "<lock>"
+
+
+class Fickle(Exception):
+    """It cannot be made anew."""
+
+    def __new__(cls, *, what: str) -> Fickle:
+        return super().__new__(cls)
+
+    def __init__(self, *, what: str) -> None:
+        super().__init__(what)
+
+
+class Several(ExceptionGroup[Exception]):
+    """It is made of something else than its members."""
+
+    def __new__(cls, what: object) -> Several:
+        return super().__new__(cls, "outer", [ValueError(1), Fickle(what="told")])
+
+
+def two_levels(what: object) -> ExceptionGroup[Exception]:
+    inner = ExceptionGroup("inner", [Fickle(what="told"), Locked(what)])
+    return ExceptionGroup("outer", [ValueError(1), inner])
+
+
+@task
+def fails_severally(make: Callable[[object], Exception]) -> None:
+    error = make(threading.Lock())
+    error.add_note("a note")
+    raise error
+
+
+@pytest.mark.parametrize(
+    ("make", "shape"),
+    [
+        (two_levels, ["ValueError", ["RuntimeError", "Locked"]]),
+        (Several, ["ValueError", "RuntimeError"]),
+    ],
+)
+def test_of_a_group_only_members_are_replaced_that_cannot_travel(
+    pool: Processes, make: Any, shape: list[Any]
+) -> None:
+    def shape_of(error: BaseException) -> Any:
+        if isinstance(error, BaseExceptionGroup):
+            return [shape_of(one) for one in error.exceptions]
+        return type(error).__name__
+
+    with tl.run("group", executor=pool), pytest.raises(ExceptionGroup, match="outer") as caught:
+        fails_severally.submit(make).result()
+    assert shape_of(caught.value) == shape
+    assert "a note" in caught.value.__notes__
+    assert "Fickle: told" in str(caught.value.__cause__)
 
 
 @task
