@@ -77,8 +77,7 @@ class Future(Deferred, Generic[R]):
             self._is_submitted = True
         if work is not None and not work.cancel():
             return False
-        made = engine.cancelled(self._task, self._parent)
-        self.finish(Outcome(None, _cancelled_error(), CANCELLED, made))
+        self.finish(self._cancelled())
         return True
 
     @property
@@ -187,7 +186,12 @@ class Future(Deferred, Generic[R]):
         elsewhere = None if executor.shares_memory else executor
         reserve = reservation(self._task, executor)
 
+        run = self._parent.run
+        interruptions = run.interruptions()
+
         def performed() -> Outcome[R]:
+            if run.interruptions() != interruptions:  # it was queued then
+                return self._cancelled()
             return engine.perform(
                 self._task, args, kwargs, self._parent, position, self._note_key, elsewhere, reserve
             )
@@ -209,6 +213,11 @@ class Future(Deferred, Generic[R]):
 
         self._inputs = [one for _, one in walk([args, kwargs]) if not one.done()]
         _when_over([one for one in self._inputs if isinstance(one, Future)], submit_now)
+
+    def _cancelled(self) -> Outcome[R]:
+        """The outcome of a call that was cancelled before it started, which is recorded."""
+        made = engine.cancelled(self._task, self._parent)
+        return Outcome(None, _cancelled_error(), CANCELLED, made)
 
     def _note_key(self, key: bytes) -> None:
         self.key = key
@@ -406,6 +415,7 @@ def abandon(frame: Frame) -> None:
             except KeyboardInterrupt:
                 from tasklineage.core.pumps import interrupt_maps  # which imports this module
 
+                frame.run.note_interruption()
                 interrupt_maps(frame.run)
                 if not interrupt_works():
                     raise

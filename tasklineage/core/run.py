@@ -93,6 +93,7 @@ class RunState:
         self.frame = Frame(self, parent=around)
         self._pid = os.getpid()
         self._warned: set[str] = set()
+        self._interruptions = 0
         self._surroundings = Surroundings(self.id, store)
         if parent is not None and parent.refresh:
             self._inherit_refresh(parent)
@@ -109,6 +110,14 @@ class RunState:
         """Be part of a run that was begun, and will be ended, by another process."""
         self.id, self._pid = run, -1
         self.refresh_since = refresh_since
+
+    def note_interruption(self) -> None:
+        """What was submitted before this, and has not started, never will."""
+        self._interruptions += 1
+
+    def interruptions(self) -> int:
+        """How often this run was interrupted while it waited for calls, or a run around it."""
+        return self._interruptions + (0 if self.parent is None else self.parent.interruptions())
 
     @property
     def executor(self) -> Executor:

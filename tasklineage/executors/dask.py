@@ -256,7 +256,7 @@ class Dask(Performing):
             from tasklineage.executors.dask_local import LocalWorkers
 
             workers = LocalWorkers(self._count(), self._gpus or 0)
-            return Cluster(workers.client, workers.close)
+            return Cluster(workers.client, workers.close, workers.interrupt)
         if isinstance(where, distributed.Client):
             if where.status == "closed":
                 raise ConfigError(f"{self!r}: the client is closed")

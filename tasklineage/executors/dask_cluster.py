@@ -58,12 +58,20 @@ class Cluster:
         flight is lost by then.
     close
         What is to be called at the end.
+    kill
+        What ends works that have begun, where that is for us to do.
     """
 
-    def __init__(self, client: Any, close: Callable[[], object] | None = None) -> None:
+    def __init__(
+        self,
+        client: Any,
+        close: Callable[[], object] | None = None,
+        kill: Callable[[], object] = bool,
+    ) -> None:
         self.client = client
         self.address: str = client.scheduler.address
         self._close = close
+        self._kill = kill
         self._session = uuid.uuid4().hex
         self._connection: Any = None
         """That on which it was asked for what works tell."""
@@ -223,6 +231,8 @@ class Cluster:
             one.was_interrupted = True
             if one.future is not None:
                 one.future.cancel(reason="interrupted")
+        if flying:
+            self._kill()
         return bool(flying)
 
     def abandon(self) -> None:

@@ -14,6 +14,7 @@ import sys
 from importlib import import_module
 from typing import Any
 
+from tasklineage.executors.dask_workers import INTERRUPT
 from tasklineage.executors.threads import cpus
 
 _HOST = "127.0.0.1"
@@ -51,6 +52,10 @@ class LocalWorkers:
             os.close(life_read)
         self.client: Any = self._cluster.get_client()
         self.client.wait_for_workers(1, timeout=_STARTING)
+
+    def interrupt(self) -> None:
+        """Kill the workers, whatever they do; others take their places."""
+        self._process.send_signal(INTERRUPT)
 
     def close(self) -> None:
         """End the workers and the scheduler."""

@@ -234,4 +234,5 @@ class _Slot(Executor):
         self.give_back()
         if self._has_seceded:
             self._has_seceded = False
-            import_module("distributed").rejoin()
+            with contextlib.suppress(RuntimeError):  # the worker ends, and has no places any more
+                import_module("distributed").rejoin()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import os
 import signal
 import sys
@@ -18,6 +19,8 @@ from tasklineage.errors import ConfigError
 from tasklineage.executors.resources import MEMORY, VISIBLE, amounts, machine_offer
 from tasklineage.executors.serving import die_with
 
+INTERRUPT = signal.SIGUSR1
+"""Tells these processes that nobody wants to wait for what their workers do."""
 _CONNECTING = 10
 """Seconds that the scheduler has to answer."""
 
@@ -81,6 +84,7 @@ async def serve(address: str, wanted: Sequence[Plan]) -> None:
     loop, told = asyncio.get_running_loop(), asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, told.set)
+    loop.add_signal_handler(INTERRUPT, _kill_workers, nannies)
     await asyncio.gather(*nannies)
     stopping = asyncio.ensure_future(told.wait())
     finished: Any = asyncio.gather(*[one.finished() for one in nannies])
@@ -88,6 +92,13 @@ async def serve(address: str, wanted: Sequence[Plan]) -> None:
     stopping.cancel()
     await asyncio.gather(*[one.close(timeout=5) for one in nannies])
     await finished
+
+
+def _kill_workers(nannies: Sequence[Any]) -> None:
+    """End all works: the nannies begin other workers."""
+    for pid in filter(None, [nanny.pid for nanny in nannies]):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def dask_setup(_: Any) -> None:

@@ -36,6 +36,14 @@ PROGRAM = """
     def outer(number: int) -> int:
         return sum(tl.map(work, [10 * number + i for i in range(4)]))
 
+    @task
+    def one_elsewhere(number: int) -> int:
+        return work.options(executor="processes:1")(number)
+
+    @task
+    def some_elsewhere(number: int) -> int:
+        return sum(tl.map(one_elsewhere, [10 * number + i for i in range(4)]))
+
     def note(what: str, number: int) -> None:
         fd = os.open(os.environ["LOG"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         os.write(fd, f"{what} {number}\\n".encode())
@@ -49,6 +57,8 @@ PROGRAM = """
             print(len(tl.map(work, range(40), on_error="collect").results()))
         elif kind == "nested":
             print(sum(tl.map(outer, range(10))))
+        elif kind == "queued":
+            print(sum(tl.map(some_elsewhere, range(10))))
         else:
             futures = [work.submit(number) for number in range(40)]
             print(sum(future.result() for future in futures))
@@ -131,9 +141,17 @@ def test_the_first_lets_calls_in_flight_finish(tmp_path: Path, executor: str, ki
     assert int(out) == (40 if kind == "collect" else sum(numbers))
 
 
-@pytest.mark.parametrize("kind", ["map", "nested", "submit"])
-def test_the_second_cancels_them(tmp_path: Path, kind: str) -> None:
-    program = Program(tmp_path, "processes:2", kind, 3600.0)
+@pytest.mark.parametrize(
+    ("executor", "kind"),
+    [
+        ("processes:2", "map"), ("processes:2", "nested"), ("processes:2", "submit"),
+        ("dask:2", "nested"),
+    ],
+)  # fmt: skip
+def test_the_second_cancels_them(tmp_path: Path, executor: str, kind: str) -> None:
+    if executor.startswith("dask"):
+        pytest.importorskip("distributed")
+    program = Program(tmp_path, executor, kind, 3600.0)
     program.wait_until(lambda: len(program.noted("begun")) >= 2)
     workers = workers_of(program.process.pid)
     assert workers
@@ -159,6 +177,19 @@ def test_the_second_cancels_them(tmp_path: Path, kind: str) -> None:
     second = tl.latest("interrupted", store=program.store)
     assert second is not None
     assert (second.status, second.hits) == ("done", 0)
+
+
+def test_the_second_cancels_what_is_queued_elsewhere(tmp_path: Path) -> None:
+    program = Program(tmp_path, "threads:2", "queued", 3600.0)
+    program.wait_until(lambda: len(program.noted("begun")) >= 1)
+    program.interrupt()
+    time.sleep(0.1)
+    program.interrupt()
+    _, err = program.end()
+    assert "KeyboardInterrupt" in err
+    assert len(program.noted("begun")) == 1
+    (run,) = tl.runs(store=program.store)
+    assert {call.status for call in run.calls} == {"cancelled"}
 
 
 def test_the_second_ends_maps_inside_of_calls_in_threads(tmp_path: Path) -> None:
