@@ -7,6 +7,7 @@ user's main module is not imported a second time; they end with this process, ho
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import signal
 import subprocess
@@ -14,7 +15,7 @@ import sys
 from importlib import import_module
 from typing import Any
 
-from tasklineage.executors.dask_workers import INTERRUPT
+from tasklineage.executors.dask_workers import INTERRUPT, is_told_to_log
 from tasklineage.executors.threads import cpus
 
 _HOST = "127.0.0.1"
@@ -32,9 +33,11 @@ class LocalWorkers:
 
     def __init__(self, count: int, gpus: int) -> None:
         path = list(sys.path)
-        self._cluster: Any = import_module("distributed").LocalCluster(
+        distributed = import_module("distributed")
+        is_told_to_log = _quieten()
+        self._cluster: Any = distributed.LocalCluster(
             n_workers=0, host=_HOST, dashboard_address=f"{_HOST}:0", processes=True,
-            silence_logs=50,
+            silence_logs=False if is_told_to_log else logging.CRITICAL,
         )  # fmt: skip
         self._cluster.shutdown_on_close = False  # `close` does it, when the workers have ended
         sys.path[:] = path  # the scheduler has put a folder of its own first
@@ -69,6 +72,15 @@ class LocalWorkers:
         for closing in (self.client.close, self._cluster.close):
             with contextlib.suppress(Exception):  # at the end of the process, in whatever state
                 closing()
+
+
+def _quieten() -> bool:
+    """Let Dask not tell of each worker, unless it was told how to log; whether it was."""
+    is_told = is_told_to_log()
+    logger = logging.getLogger("distributed")
+    if not is_told and logger.level == logging.INFO:  # as Dask itself has set it when imported
+        logger.setLevel(logging.WARNING)
+    return is_told
 
 
 def _memory() -> int:

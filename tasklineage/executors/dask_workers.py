@@ -21,6 +21,7 @@ from tasklineage.executors.serving import die_with
 
 INTERRUPT = signal.SIGUSR1
 """Tells these processes that nobody wants to wait for what their workers do."""
+_LOGGING = "logging", "logging-file-config"
 _CONNECTING = 10
 """Seconds that the scheduler has to answer."""
 
@@ -115,9 +116,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     asked = parser.parse_args(arguments)
     die_with(asked.life)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    os.environ.setdefault("DASK_LOGGING__DISTRIBUTED", "critical")
+    if not is_told_to_log():
+        os.environ["DASK_LOGGING__DISTRIBUTED"] = "critical"
+        import_module("dask").config.refresh()
     devices = _first(machine_offer().devices, asked.gpus)
     asyncio.run(serve(asked.address, plans(asked.count, devices, memory=asked.memory)))
+
+
+def is_told_to_log() -> bool:
+    """Whether Dask's configuration says how it shall log; else it tells of all that it does."""
+    config = import_module("dask").config
+    places = [f"{above}{name}" for above in ("distributed.", "") for name in _LOGGING]
+    return any(config.get(place, None) for place in places)
 
 
 def devices_of(asked: str) -> list[str]:

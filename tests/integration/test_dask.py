@@ -227,8 +227,10 @@ def test_a_worker_that_was_stopped_is_replaced(cluster: Dask, tmp_path: Path) ->
 
 
 PROGRAM = """
-import os, sys, time
+import logging, os, sys, time
 import tasklineage as tl
+
+logging.basicConfig(level=logging.INFO)
 
 @tl.task
 def slow(x: int) -> int:
