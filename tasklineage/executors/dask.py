@@ -25,7 +25,7 @@ from tasklineage.executors import channel
 from tasklineage.executors.base import Executor
 from tasklineage.executors.child import Hear
 from tasklineage.executors.dask_cluster import Cluster
-from tasklineage.executors.dask_offer import ClusterOffer
+from tasklineage.executors.dask_offer import ClusterOffer, LocalOffer
 from tasklineage.executors.limits import travelling
 from tasklineage.executors.parcels import pack_whole, unpack
 from tasklineage.executors.performing import Driver, Performing, made_here
@@ -84,7 +84,7 @@ class Dask(Performing):
         self._where = _checked(where)
         self._n_workers = n_workers
         self._gpus = gpus
-        self._offer = ClusterOffer(self)
+        self._offer = (LocalOffer if where is None else ClusterOffer)(self)
         self._reset()
 
     def _reset(self) -> None:

@@ -7,11 +7,20 @@ for, but counted only where the cluster declares them as resources of its worker
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tasklineage.errors import UnsatisfiableResources
-from tasklineage.executors.resources import CPU, MEMORY, Lease, Offer, hold, normal_name, shown
+from tasklineage.executors.resources import (
+    CPU,
+    MEMORY,
+    Lease,
+    Offer,
+    hold,
+    machine_offer,
+    normal_name,
+    shown,
+)
 
 if TYPE_CHECKING:
     from tasklineage.executors.dask import Dask
@@ -42,6 +51,20 @@ class ClusterOffer(Offer):
         """A block whose works ask Dask for this; nothing is waited for here."""
         lease = Lease(asked, by=self)
         with hold(lease):
+            yield lease
+
+
+class LocalOffer(ClusterOffer):
+    """That of a cluster of this machine, whose CPUs are counted here for all executors."""
+
+    def names(self, asked: Iterable[str]) -> frozenset[bytes]:
+        return machine_offer().names(asked)
+
+    @contextlib.contextmanager
+    def reserve(self, asked: Mapping[str, float]) -> Generator[Lease]:
+        """A block that holds the CPUs; they are waited for."""
+        cpus = {CPU: asked[CPU]} if CPU in asked else {}
+        with machine_offer().reserve(cpus), super().reserve(asked) as lease:
             yield lease
 
 

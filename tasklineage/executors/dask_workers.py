@@ -16,8 +16,9 @@ from importlib import import_module
 from typing import Any, NamedTuple
 
 from tasklineage.errors import ConfigError
-from tasklineage.executors.resources import MEMORY, VISIBLE, amounts, machine_offer
+from tasklineage.executors.resources import CPU, GPU, MEMORY, VISIBLE, amounts, machine_offer
 from tasklineage.executors.serving import die_with
+from tasklineage.executors.threads import cpus
 
 INTERRUPT = signal.SIGUSR1
 """Tells these processes that nobody wants to wait for what their workers do."""
@@ -33,6 +34,13 @@ class Plan(NamedTuple):
     threads: int = 1
     device: str | None = None
     memory: int | str = "auto"
+    cpus: int | None = None
+    """Those that a call may ask for; None: one for each thread."""
+
+    def resources(self) -> dict[str, int]:
+        """What Dask is told that it has."""
+        declared = {GPU: None if self.device is None else 1, CPU: self.cpus}
+        return {name: amount for name, amount in declared.items() if amount is not None}
 
 
 def plans(
@@ -42,6 +50,7 @@ def plans(
     threads: int = 1,
     name: str | None = None,
     memory: int | str = "auto",
+    cpus: int | None = None,
 ) -> list[Plan]:
     """As many workers as asked for, at least one for each device; the first have one each.
 
@@ -53,7 +62,8 @@ def plans(
     found: list[Plan] = []
     for i in range(max(count, len(devices))):
         device = devices[i] if i < len(devices) else None
-        found.append(Plan(name and f"{name}-{i}", threads if device is None else 1, device, memory))
+        own = name and f"{name}-{i}"
+        found.append(Plan(own, threads if device is None else 1, device, memory, cpus))
     return found
 
 
@@ -73,7 +83,7 @@ async def serve(address: str, wanted: Sequence[Plan]) -> None:
             nthreads=plan.threads,
             name=plan.name,
             memory_limit=plan.memory,
-            resources={"GPU": 1} if plan.device is not None else {},
+            resources=plan.resources(),
             env={VISIBLE: plan.device} if plan.device is not None else {},
             host=host,
             dashboard_address=f"{host}:0" if host else ":0",
@@ -120,7 +130,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         os.environ["DASK_LOGGING__DISTRIBUTED"] = "critical"
         import_module("dask").config.refresh()
     devices = _first(machine_offer().devices, asked.gpus)
-    asyncio.run(serve(asked.address, plans(asked.count, devices, memory=asked.memory)))
+    wanted = plans(asked.count, devices, memory=asked.memory, cpus=cpus())
+    asyncio.run(serve(asked.address, wanted))
 
 
 def is_told_to_log() -> bool:

@@ -25,6 +25,7 @@ from tasklineage import task
 pytest.importorskip("distributed")
 
 from tasklineage.executors.dask import Dask
+from tasklineage.executors.threads import cpus
 
 
 @pytest.fixture(scope="module")
@@ -320,9 +321,32 @@ def test_what_no_worker_offers_is_refused_when_it_is_submitted(cluster: Dask) ->
 
     with (
         tl.run("none", executor=cluster),
-        pytest.raises(tl.UnsatisfiableResources, match="they offer: cpu 1"),
+        pytest.raises(tl.UnsatisfiableResources, match="they offer: cpu "),
     ):
         tl.map(on_gpu, [1]).results()
+
+
+@task(resources={"cpu": cpus()}, ignore=["folder"])
+def alone(x: int, folder: str) -> int:
+    path = Path(folder, "busy")
+    path.touch(exist_ok=False)
+    time.sleep(0.05)
+    path.unlink()
+    return x
+
+
+@task
+def asks_inside(x: int, folder: str) -> int:
+    return alone(x, folder)
+
+
+def test_cpus_are_those_of_this_machine(cluster: Dask, tmp_path: Path) -> None:
+    with tl.run("alone", executor=cluster):
+        assert tl.map(alone, range(6), folder=str(tmp_path)).results() == list(range(6))
+        assert asks_inside.submit(7, str(tmp_path)).result() == 7
+        greedy = alone.options(resources={"cpu": cpus() + 1})
+        with pytest.raises(tl.UnsatisfiableResources, match=f"they offer: cpu {cpus()}"):
+            greedy.submit(8, str(tmp_path))
 
 
 @task(resources={"GPU": 1}, ignore=["folder"])
