@@ -317,7 +317,7 @@ class _Elsewhere(Body):
             self._stopped = error
         if not isinstance(error, WorkerLost):
             return super().delay_after(error)
-        self._losses += 1
+        self._losses += not error.data.get("was_retired")  # it did not die of this call
         self._note_attempt(LOST, described(error))
         if self._losses > LOSSES or isinstance(error, SchedulerLost):
             return None

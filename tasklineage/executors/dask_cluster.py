@@ -202,8 +202,7 @@ class Cluster:
                 raise self._lost(error) from None
             raise
         if kind == LOST:
-            where = pickle.loads(reply)
-            raise WorkerLost(f"the Dask worker {where} was lost", exitcode=None)
+            raise self._lost_worker(pickle.loads(reply))
         until = time.monotonic() + _LISTENING
         while flying.heard < told and time.monotonic() < until:  # it comes by another way
             time.sleep(0.001)
@@ -216,6 +215,17 @@ class Cluster:
         except BaseException as error:  # noqa: BLE001 - it is raised where it is waited for
             flying.error = error
         flying.over.set()
+
+    def _lost_worker(self, address: str) -> WorkerLost:
+        """What is said of a worker that did not finish its work; of one that was retired, that."""
+        events: Any = ()
+        with contextlib.suppress(OSError, RuntimeError, TimeoutError):  # the scheduler is gone
+            events = self.client.get_events(address)
+        was_retired = any(isinstance(e, dict) and e.get("expected") is True for _, e in events)
+        how = "retired" if was_retired else "lost"
+        return WorkerLost(
+            f"the Dask worker {address} was {how}", exitcode=None, was_retired=was_retired
+        )
 
     def _lost(self, why: object) -> SchedulerLost:
         return SchedulerLost(

@@ -65,6 +65,29 @@ def test_a_map_goes_on_while_the_cluster_shrinks_and_grows(
     assert notes(tmp_path) == Counter({x: len(statuses) for x, statuses in attempts.items()})
 
 
+@task(ignore=["folder"])
+def held(x: int, folder: str) -> int:
+    note(folder, x)
+    until(Path(folder, "go").exists)
+    return x
+
+
+def test_workers_that_are_retired_are_not_charged(theirs: LocalCluster, tmp_path: Path) -> None:
+    (tmp_path / "notes").touch()
+    with tl.Dask(theirs) as executor, tl.run("retired", executor=executor):
+        future = held.submit(1, str(tmp_path))
+        for count in range(1, 5):
+            until(lambda: notes(tmp_path)["1"] == count)  # noqa: B023
+            workers = theirs.scheduler.workers.values()
+            (busy,) = [one.address for one in workers if one.processing]
+            theirs.scale(count + 1)
+            executor.client.retire_workers([busy])
+        until(lambda: notes(tmp_path)["1"] == 5)
+        (tmp_path / "go").touch()
+        assert future.result() == 1
+    assert future.call.status == "done"
+
+
 def test_an_adaptive_cluster_begins_and_ends_with_no_workers(tmp_path: Path) -> None:
     with LocalCluster(n_workers=0, **OPTIONS) as theirs, tl.Dask(theirs) as executor:
         theirs.adapt(minimum=0, maximum=2, interval="50ms", wait_count=2)
