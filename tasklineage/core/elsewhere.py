@@ -104,12 +104,12 @@ def _shipped(
         for body in bodies:
             body.enter()
         shipment = Shipment(
+            tuple([body.item(luggage) for body in bodies]),
             packed_context(first.run, first.task, executor),
             packed_task(first.task, first.code.digest),
             first.code.digest, packed_values(first.code), first.parent.id,
             frozenset().union(*[body.frame.held for body in bodies]),
-            tuple([body.item(luggage) for body in bodies]), seconds, stops_at_failure,
-            luggage.has_references,
+            seconds, stops_at_failure, luggage.has_references,
         )  # fmt: skip
         delivery = executor.perform(
             shipment.perform, hear, devices=held().devices, timeout=first.task.settings.timeout

@@ -10,7 +10,7 @@ The worker has the same store open and writes objects and records itself.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
@@ -87,6 +87,7 @@ class Item(NamedTuple):
 class Shipment(NamedTuple):
     """Calls of one task on their way to a worker, which executes one after the other."""
 
+    items: tuple[Item, ...]
     context: bytes
     """A packed `Context`, equal for many calls."""
     task: bytes
@@ -98,7 +99,6 @@ class Shipment(NamedTuple):
     parent: bytes | None
     held: frozenset[bytes]
     """The keys that are held while they execute: their own, and those of their ancestors."""
-    items: tuple[Item, ...]
     seconds: float
     """After so long no further call is begun."""
     stops_at_failure: bool
@@ -110,6 +110,14 @@ class Shipment(NamedTuple):
         from tasklineage.core.receiving import performed
 
         return performed(self, tell)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Without the classes of its parts: they take ten times as long as plain tuples."""
+        return _shipment, (tuple(map(tuple, self.items)), *self[1:])
+
+
+def _shipment(items: Iterable[tuple[Any, ...]], *rest: Any) -> Shipment:
+    return Shipment(tuple([Item(*one) for one in items]), *rest)
 
 
 class Reply(NamedTuple):
@@ -150,6 +158,24 @@ class Delivery(NamedTuple):
     def retires(self) -> bool:
         """Whether the process that gives this is of no further use."""
         return bool(self.refusal)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """As that of a `Shipment`."""
+        return _delivery, (tuple(map(_plain, self.replies)), *self[1:])
+
+
+def _plain(reply: Reply | None) -> tuple[Any, ...]:
+    if reply is None:
+        return ()
+    return *reply[:2], None if reply.output is None else tuple(reply.output), *reply[3:]
+
+
+def _delivery(replies: Iterable[tuple[Any, ...]], *rest: Any) -> Delivery:
+    return Delivery(tuple([_reply(*one) if one else None for one in replies]), *rest)
+
+
+def _reply(status: str, made: bytes, output: tuple[Any, ...] | None, *rest: Any) -> Reply:
+    return Reply(status, made, None if output is None else Ref(*output), *rest)
 
 
 VISIBLE = b"CUDA_VISIBLE_DEVICES"
