@@ -51,11 +51,15 @@ class Meters:
     """Whether the kernel is known to begin a maximum anew when it is told to."""
     floor: ClassVar[int] = 0
     """The maximum as it was then."""
+    is_fresh: ClassVar[bool] = False
+    """Whether the maximum is known to be what is resident, so that none need be begun."""
     faults: ClassVar[int] = -1
     """Page faults of this process when the maximum was last begun: without one more of them, no
     more has become resident since."""
     resident: ClassVar[int] = 0
     """The bytes that were resident then."""
+    waited: ClassVar[float | None] = None
+    """CPU seconds of the processes that this one had waited for when a call last ended."""
 
 
 class Meter:
@@ -81,12 +85,14 @@ class Meter:
                 _look(others)
                 _begin_maximum()
             others.append(self)
-        self._clocks = thread_time(), _process_time() if is_outermost else 0.0
+        self._clocks = thread_time(), process_time() + _waited() if is_outermost else 0.0
 
     def end(self) -> tuple[float, int, int]:
         """CPU seconds and bytes that it took; 0 bytes are not known."""
         thread, process = self._clocks
-        cpu = _process_time() - process if self._is_alone else thread_time() - thread
+        if self._is_outermost:
+            Meters.waited = None
+        cpu = process_time() + _waited() - process if self._is_alone else thread_time() - thread
         with Meters.lock:
             is_brief = perf_counter() - self._began < _BRIEF
             if self._is_outermost or not Meters.in_use or not is_brief:
@@ -107,10 +113,10 @@ def _look(meters: list[Meter]) -> None:
 
 
 def _begin_maximum() -> None:
-    if Meters.in_use:
+    if Meters.in_use and not Meters.is_fresh:
         with contextlib.suppress(OSError):
             os.write(_Files.opened("clear_refs", os.O_WRONLY), _RESET_PEAK)
-        Meters.faults, Meters.resident = _faults(), _resident()
+        Meters.faults, Meters.resident, Meters.is_fresh = _faults(), _resident(), True
         if not Meters.is_reset:
             Meters.floor, now = _status()
             Meters.is_reset = Meters.floor == now
@@ -123,7 +129,9 @@ def _peak_memory() -> int:
     if not Meters.in_use:
         return 0
     if Meters.resident and _faults() == Meters.faults:
+        Meters.is_fresh = _resident() == Meters.resident
         return Meters.resident
+    Meters.is_fresh = False
     peak, now = _status()  # it takes the kernel some microseconds to say
     return peak if Meters.is_reset or peak > Meters.floor else now
 
@@ -159,12 +167,14 @@ def _kilobytes(content: bytes, name: bytes) -> int:
     return int(rest.split(None, 1)[0]) << 10 if rest else 0
 
 
-def _process_time() -> float:
-    """CPU seconds of this process and of those that it has waited for."""
-    import resource  # slow to import, for workers
+def _waited() -> float:
+    """CPU seconds of the processes that this one has waited for: nobody does between two calls."""
+    if Meters.waited is None:
+        import resource  # slow to import, for workers
 
-    others = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return process_time() + others.ru_utime + others.ru_stime
+        others = resource.getrusage(resource.RUSAGE_CHILDREN)
+        Meters.waited = others.ru_utime + others.ru_stime
+    return Meters.waited
 
 
 def _gpu_memory() -> int:
@@ -210,6 +220,7 @@ def _after_fork() -> None:
         os.close(_Files.known.popitem()[1])
     Meters.lock = threading.Lock()
     Meters.running = []
+    Meters.is_fresh, Meters.waited = False, None
 
 
 os.register_at_fork(after_in_child=_after_fork)
