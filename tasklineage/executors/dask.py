@@ -17,7 +17,6 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
-from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from tasklineage.errors import ConfigError
@@ -26,6 +25,7 @@ from tasklineage.executors.base import Executor
 from tasklineage.executors.child import Hear
 from tasklineage.executors.dask_cluster import Cluster
 from tasklineage.executors.dask_offer import ClusterOffer, LocalOffer
+from tasklineage.executors.dask_package import distributed
 from tasklineage.executors.limits import travelling
 from tasklineage.executors.parcels import pack_whole, unpack
 from tasklineage.executors.performing import Driver, Performing, made_here
@@ -250,14 +250,14 @@ class Dask(Performing):
     def _connect(self) -> Cluster:
         if self._closed:
             raise ConfigError(f"{self!r} has been shut down")
-        distributed = _distributed()
+        package = distributed()
         where: Any = self._where
         if where is None:
             from tasklineage.executors.dask_local import LocalWorkers
 
             workers = LocalWorkers(self._count(), self._gpus or 0)
             return Cluster(workers.client, workers.close, workers.interrupt)
-        if isinstance(where, distributed.Client):
+        if isinstance(where, package.Client):
             if where.status == "closed":
                 raise ConfigError(f"{self!r}: the client is closed")
             return Cluster(where)
@@ -266,7 +266,7 @@ class Dask(Performing):
         if self._refusal is not None and time.monotonic() < self._refusal[0] + _AGAIN:
             raise self._refusal[1]
         try:
-            client = distributed.Client(
+            client = package.Client(
                 where, timeout=_CONNECTING, set_as_default=False, name="tasklineage"
             )
         except (OSError, ValueError, RuntimeError) as error:  # a cluster object may be closed
@@ -298,16 +298,6 @@ def _address_of(where: Any) -> str | None:
         return address
     address = getattr(getattr(where, "scheduler", None), "address", None)
     return address if isinstance(address, str) else None
-
-
-def _distributed() -> Any:
-    try:
-        return import_module("distributed")
-    except ImportError as error:
-        raise ConfigError(
-            f"the Dask executor needs a package that is missing ({error}): "
-            'pip install "tasklineage[dask]"'
-        ) from error
 
 
 def _copied(token: str, n_workers: int | None, gpus: int | None) -> Executor:

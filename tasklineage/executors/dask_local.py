@@ -12,9 +12,9 @@ import os
 import signal
 import subprocess
 import sys
-from importlib import import_module
 from typing import Any
 
+from tasklineage.executors.dask_package import distributed
 from tasklineage.executors.dask_workers import INTERRUPT, is_told_to_log
 from tasklineage.executors.threads import cpus
 
@@ -33,9 +33,9 @@ class LocalWorkers:
 
     def __init__(self, count: int, gpus: int) -> None:
         path = list(sys.path)
-        distributed = import_module("distributed")
+        package = distributed()
         is_told_to_log = _quieten()
-        self._cluster: Any = distributed.LocalCluster(
+        self._cluster: Any = package.LocalCluster(
             n_workers=0, host=_HOST, dashboard_address=f"{_HOST}:0", processes=True,
             silence_logs=False if is_told_to_log else logging.CRITICAL,
         )  # fmt: skip

@@ -16,6 +16,7 @@ from importlib import import_module
 from typing import Any, NamedTuple
 
 from tasklineage.errors import ConfigError
+from tasklineage.executors.dask_package import distributed
 from tasklineage.executors.resources import CPU, GPU, MEMORY, VISIBLE, amounts, machine_offer
 from tasklineage.executors.serving import die_with
 from tasklineage.executors.threads import cpus
@@ -69,16 +70,16 @@ def plans(
 
 async def serve(address: str, wanted: Sequence[Plan]) -> None:
     """Be workers of the scheduler at this address until it is gone, or this process is told."""
-    dask, distributed = import_module("dask"), import_module("distributed")
+    package = distributed()
     try:
-        comm = await distributed.core.connect(address, timeout=_CONNECTING)
+        comm = await package.core.connect(address, timeout=_CONNECTING)
     except (OSError, ValueError) as error:
         raise ConfigError(f"no Dask scheduler answers at {address}: {error}") from error
     await comm.close()
     is_here = "://127." in address or "://localhost" in address or "://[::1]" in address
     host = "127.0.0.1" if is_here else None
     nannies = [
-        distributed.Nanny(
+        package.Nanny(
             address,
             nthreads=plan.threads,
             name=plan.name,
@@ -88,7 +89,7 @@ async def serve(address: str, wanted: Sequence[Plan]) -> None:
             host=host,
             dashboard_address=f"{host}:0" if host else ":0",
             death_timeout=60,
-            preload=[*dask.config.get("distributed.worker.preload"), __name__],
+            preload=[*import_module("dask").config.get("distributed.worker.preload"), __name__],
         )
         for plan in wanted
     ]
