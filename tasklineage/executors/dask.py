@@ -201,6 +201,7 @@ class Dask(Performing):
     ) -> T:
         lease = held()
         amounts = lease.amounts if lease.by is self._offer else {}
+        self._connected().settle()
         kind, reply = self._connected().performed(
             pack_whole(travelling(call)), hear, timeout, amounts
         )

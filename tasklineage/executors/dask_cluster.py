@@ -91,6 +91,11 @@ class Cluster:
         """Whether the connection is closed for good."""
         return bool(self.client.status == "closed")
 
+    def settle(self) -> None:
+        """Wait until a connection that is made anew is there, or was given up."""
+        while self.client.status in ("connecting", "closing"):
+            time.sleep(_PAUSE)
+
     @property
     def is_busy(self) -> bool:
         """Whether anything is in flight."""
@@ -157,9 +162,7 @@ class Cluster:
                 flying.future.release()
 
     def _join(self) -> None:
-        """Listen to what works tell, on the connection that there is; it may just be made anew."""
-        while self.client.status == "connecting":
-            time.sleep(_PAUSE)
+        """Listen to what works tell, on the connection that there is."""
         if self.client.status != "running":
             raise self._lost("it is closed")
         with self._lock:
