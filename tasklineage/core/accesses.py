@@ -175,6 +175,8 @@ def _noticed(event: str, args: tuple[Any, ...]) -> None:
     text = _text(path)
     if not text or config.settings().reads == "ignore":
         return
+    if text[0] == "<" and text[-1] == ">":  # what stands for code that has no file: <stdin>
+        return
     if event == "sqlite3.connect":
         text = _database(text)
         if not text:

@@ -126,8 +126,9 @@ class Task(TaskLike, Generic[P, R]):
         return _mark("asyncio.coroutines", "_is_coroutine") if self.is_async else None
 
     @property
-    def _is_coroutine_mark(self) -> object:
-        return _mark("inspect", "_is_coroutine_mark") if self.is_async else None
+    def _is_coroutine_marker(self) -> object:
+        own = "_is_coroutine_mark" if sys.version_info >= (3, 13) else "_is_coroutine_marker"
+        return _mark("inspect", own) if self.is_async else None
 
     # Calling.
 

@@ -251,6 +251,7 @@ class _Scan:
 
     def _note_import(self, name: str, block: Block, at: int) -> None:
         """What is imported by a function that is called with what is loaded from `at` on."""
+        at += block.instructions[at].op == "PUSH_NULL"  # from Python 3.13 on
         module, end = _imported_by_name(block, at)
         if module:
             self.imports[module] = None
