@@ -366,10 +366,12 @@ class ExecutorTests:
                 works = [executor.submit(partial(square, x)) for x in range(2 * executor.slots)]
                 assert wait_for(works, PATIENCE)
 
-        use()
-        before = open_files()  # with what the first one has opened for the whole process
-        use()
-        assert_soon(lambda: open_files() <= before)
+        counts = list[int]()
+        for _ in range(8):
+            use()
+            counts.append(open_files())
+        # A library opens some for the whole process, or closes them later: they do not add up.
+        assert min(counts[4:]) <= max(counts[:4])
 
     def test_nothing_can_be_submitted_after_shutdown(self) -> None:
         with self.make() as executor:

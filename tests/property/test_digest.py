@@ -103,7 +103,7 @@ def test_neither_chunks_nor_batches_show(many: list[Any], chunk: int) -> None:
     assert pieces == whole
 
 
-@given(st.lists(hashables, max_size=12), st.randoms())
+@given(st.lists(hashables, max_size=12, unique=True), st.randoms())
 def test_sets_have_no_order(content: list[Any], random: Any) -> None:
     again = list(content)
     random.shuffle(again)
