@@ -3,36 +3,65 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 
-def children_of(pid: int) -> list[int]:
+class Process(NamedTuple):
+    """One process, and no other that gets its number later."""
+
+    pid: int
+    began: str
+    """In ticks of the system's clock."""
+
+    @property
+    def command(self) -> bytes:
+        """What it was begun with; empty if it has ended."""
+        try:
+            return Path(f"/proc/{self.pid}/cmdline").read_bytes()
+        except OSError:
+            return b""
+
+    def __repr__(self) -> str:
+        return f"<{self.pid}: {_fields(self.pid)[:2]} {self.command!r}>"
+
+
+def is_alive(process: Process) -> bool:
+    """Whether that process is there, and no zombie."""
+    return process in _processes((process.pid,))
+
+
+def children_of(pid: int) -> list[Process]:
     """The processes that it has begun itself, and that are there still."""
-    children: list[int] = []
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError):  # it has ended
-            fields = path.read_text("utf-8").rpartition(")")[2].split()
-            if int(fields[1]) == pid:
-                children.append(int(path.parent.name))
-    return children
+    every = [int(path.name) for path in Path("/proc").glob("[0-9]*")]
+    return [child for child in _processes(every) if _fields(child.pid)[1:2] == [str(pid)]]
 
 
-def workers_of(pid: int) -> list[int]:
+def below(pid: int) -> list[Process]:
+    """Every process that it has begun, however deep."""
+    children = children_of(pid)
+    return children + [one for child in children for one in below(child.pid)]
+
+
+def workers_of(pid: int) -> list[Process]:
     """Its children that are workers, or have started some."""
     marks = b"tasklineage.executors.serving", b"tasklineage.executors.dask_workers"
-    found: list[int] = []
-    for child in children_of(pid):
-        with contextlib.suppress(OSError):
-            command = Path(f"/proc/{child}/cmdline").read_bytes()
-            if any(mark in command for mark in marks):
-                found.append(child)
-    return found
+    return [child for child in children_of(pid) if any(mark in child.command for mark in marks)]
 
 
-def is_alive(pid: int) -> bool:
-    """Whether that process is there, and no zombie."""
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text("utf-8").rpartition(")")[2].split()[0]
-    except OSError:
-        return False
-    return state != "Z"
+def numbered(pid: int) -> Process:
+    """The one that has that number now."""
+    return Process(pid, _fields(pid)[19])
+
+
+def _processes(pids: Iterable[int]) -> list[Process]:
+    found = [(pid, _fields(pid)) for pid in pids]
+    return [Process(pid, fields[19]) for pid, fields in found if fields and fields[0] != "Z"]
+
+
+def _fields(pid: int) -> list[str]:
+    """What the system says of a process, from its state on; nothing if it has ended."""
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text("utf-8").rpartition(")")[2].split()
+    return []

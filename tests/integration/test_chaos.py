@@ -18,7 +18,7 @@ import pytest
 
 import tasklineage as tl
 from tasklineage import task
-from tests.integration.orphans import children_of, is_alive, workers_of
+from tests.integration.orphans import Process, children_of, is_alive, numbered, workers_of
 
 COUNT = 500
 PAUSE = 0.8
@@ -45,9 +45,9 @@ class Chaos(threading.Thread):
     It waits for some progress in between: on a slow machine nobody would ever come to anything.
     """
 
-    def __init__(self, pids: Callable[[], list[int]], signals: list[int], begun: Path) -> None:
+    def __init__(self, pids: Callable[[], list[Process]], signals: list[int], begun: Path) -> None:
         super().__init__(daemon=True)
-        self.seen: set[int] = set()
+        self.seen: set[Process] = set()
         self.sent: list[int] = []
         self._pids = pids
         self._signals = signals
@@ -64,7 +64,7 @@ class Chaos(threading.Thread):
                 found = self._pids()
                 self.seen.update(found)
                 number = self._signals[len(self.sent) % len(self._signals)]
-                os.kill(self._random.choice(found), number)
+                os.kill(self._random.choice(found).pid, number)
                 self.sent.append(number)
                 self._size = self._begun.stat().st_size
 
@@ -77,13 +77,13 @@ class Chaos(threading.Thread):
         self.join()
 
 
-def dask_workers() -> list[int]:
+def dask_workers() -> list[Process]:
     """The worker processes of a cluster that this process has begun."""
     return [
-        pid
+        worker
         for launcher in workers_of(os.getpid())
-        for pid in children_of(launcher)
-        if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()
+        for worker in children_of(launcher.pid)
+        if b"spawn_main" in worker.command
     ]
 
 
@@ -99,14 +99,17 @@ def test_a_map_is_finished_whatever_becomes_of_the_workers(
     name: str, signals: list[int], tmp_path: Path
 ) -> None:
     executor: Any = tl.Processes(3)
-    pids = executor.pids
     if name == "dask":
         pytest.importorskip("distributed")
-        executor, pids = tl.Dask(n_workers=3), dask_workers
+        executor = tl.Dask(n_workers=3)
         executor.client.wait_for_workers(3, timeout=60)
+
+    def workers() -> list[Process]:
+        return dask_workers() if name == "dask" else list(map(numbered, executor.pids()))
+
     with (
         tl.run("chaos", executor=executor, store=tmp_path / "store") as run,
-        Chaos(pids, signals, tmp_path / "begun") as chaos,
+        Chaos(workers, signals, tmp_path / "begun") as chaos,
     ):
         found = tl.map(fragile, range(COUNT), folder=str(tmp_path)).results()
     assert found == [x * x for x in range(COUNT)]
@@ -122,6 +125,6 @@ def test_a_map_is_finished_whatever_becomes_of_the_workers(
     assert chaos.sent
     assert begun["50"] >= 2
     deadline = time.monotonic() + 150
-    while any(map(is_alive, chaos.seen)):
-        assert time.monotonic() < deadline
+    while left := list(filter(is_alive, chaos.seen)):
+        assert time.monotonic() < deadline, left
         time.sleep(0.1)

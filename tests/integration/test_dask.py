@@ -26,6 +26,7 @@ pytest.importorskip("distributed")
 
 from tasklineage.executors.dask import Dask
 from tasklineage.executors.threads import cpus
+from tests.integration.orphans import below, is_alive
 
 
 @pytest.fixture(scope="module")
@@ -249,26 +250,6 @@ if sys.argv[2] == "60":
 """
 
 
-def children(pid: int) -> set[int]:
-    """Every process below one, however deep."""
-    listed = subprocess.run(
-        ["ps", "-eo", "pid=,ppid="], capture_output=True, text=True, check=True
-    ).stdout.split("\n")
-    parents = {int(line.split()[0]): int(line.split()[1]) for line in listed if line.strip()}
-    found = {pid}
-    while more := {child for child, parent in parents.items() if parent in found} - found:
-        found |= more
-    return found - {pid}
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except OSError:
-        return False
-    return state != "Z"
-
-
 @pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM, None])
 def test_a_cluster_of_this_machine_ends_with_its_program_and_needs_no_guard(
     tmp_path: Path, end: int | None
@@ -283,14 +264,14 @@ def test_a_cluster_of_this_machine_ends_with_its_program_and_needs_no_guard(
         assert time.monotonic() < deadline
         assert program.poll() is None
         time.sleep(0.1)
-    below = children(program.pid)
-    assert len(below) >= 3
+    processes = below(program.pid)
+    assert len(processes) >= 3
     if end is not None:
         program.send_signal(end)
     out, err = program.communicate(timeout=120)
     if end is None:
         assert (out, err) == ("59\n", "")
-    while any(map(is_alive, below)):
+    while any(map(is_alive, processes)):
         assert time.monotonic() < deadline + 60
         time.sleep(0.1)
     if end is not None:

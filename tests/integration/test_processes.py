@@ -20,6 +20,7 @@ import tasklineage as tl
 from tasklineage import task
 from tasklineage.cli.main import application
 from tasklineage.executors.processes import Processes
+from tests.integration.orphans import is_alive, numbered
 
 PATIENCE = 60.0
 
@@ -663,13 +664,6 @@ def waited(condition: Any) -> None:
         time.sleep(0.01)
 
 
-def is_running(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
-
-
 @pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGINT])
 def test_workers_end_with_the_process_that_began_them(tmp_path: Path, end: int) -> None:
     path = program(tmp_path, ENDLESS)
@@ -678,22 +672,22 @@ def test_workers_end_with_the_process_that_began_them(tmp_path: Path, end: int) 
         env={**os.environ, "TASKLINEAGE_STORE": str(tmp_path / "store")},
     )  # fmt: skip
     waited(lambda: all((tmp_path / f"pid-{i}").exists() for i in (1, 2)))
-    pids = [int((tmp_path / f"pid-{i}").read_text()) for i in (1, 2)]
+    workers = [numbered(int((tmp_path / f"pid-{i}").read_text())) for i in (1, 2)]
     process.send_signal(end)
     if end == signal.SIGINT:
         time.sleep(0.5)
         process.send_signal(end)
     process.wait(PATIENCE)
-    waited(lambda: not any(map(is_running, pids)))
+    waited(lambda: not any(map(is_alive, workers)))
 
 
 def test_nothing_is_left_behind() -> None:
     pool = Processes(2)
     tl.map(square, range(4), executor=pool).results()
-    pids = pool.pids()
-    assert pids
+    workers = list(map(numbered, pool.pids()))
+    assert workers
     pool.shutdown()
-    assert not any(map(is_running, pids))
+    assert not any(map(is_alive, workers))
     with pytest.raises(tl.ConfigError, match="shut down"):
         tl.map(square, [99], executor=pool).results()
 
