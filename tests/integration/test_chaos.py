@@ -77,11 +77,12 @@ class Chaos(threading.Thread):
         self.join()
 
 
-def dask_workers() -> list[Process]:
-    """The worker processes of a cluster that this process has begun."""
+def dask_workers(others: list[Process]) -> list[Process]:
+    """The worker processes of a cluster that this process has begun after these."""
     return [
         worker
         for launcher in workers_of(os.getpid())
+        if launcher not in others
         for worker in children_of(launcher.pid)
         if b"spawn_main" in worker.command
     ]
@@ -99,13 +100,17 @@ def test_a_map_is_finished_whatever_becomes_of_the_workers(
     name: str, signals: list[int], tmp_path: Path
 ) -> None:
     executor: Any = tl.Processes(3)
+    others: list[Process] = []
     if name == "dask":
         pytest.importorskip("distributed")
+        others = workers_of(os.getpid())  # of clusters of other tests
         executor = tl.Dask(n_workers=3)
         executor.client.wait_for_workers(3, timeout=60)
 
     def workers() -> list[Process]:
-        return dask_workers() if name == "dask" else list(map(numbered, executor.pids()))
+        if name == "dask":
+            return dask_workers(others)
+        return list(map(numbered, executor.pids()))
 
     with (
         tl.run("chaos", executor=executor, store=tmp_path / "store") as run,
