@@ -420,7 +420,7 @@ def _outlined(this: Call, arguments: tuple[Argument, ...]) -> tuple[Argument, ..
         if 0 < count <= _OUTLINES:
             run.outlined[ref.digest] = count
             last, known = run.last_outline
-            if known is None or last != ref.digest or not last:
+            if not last or last != ref.digest:
                 known = outline(this.bound[i])
                 run.last_outline = ref.digest, known
             outlined[i] = argument._replace(outline=known)

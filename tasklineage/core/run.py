@@ -88,7 +88,7 @@ class RunState:
         self.origins = Origins()
         self.outlined: dict[bytes, int] = {}
         """How many records outline a large argument, by its digest."""
-        self.last_outline: tuple[bytes, dict[str, Any] | None] = b"", None
+        self.last_outline: tuple[bytes, dict[str, Any]] = b"", {}
         """The last one with its digest: a map may give the same argument to all its calls."""
         self.frame = Frame(self, parent=around)
         self._pid = os.getpid()

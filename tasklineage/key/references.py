@@ -165,7 +165,7 @@ class _Scan:
                 self.imports[module] = None
                 self._bind_import(block, n, module, bool(names))
             elif instruction.op in _LOADS and block.name(instruction) == "import_module":
-                module, end = _imported_by_name(block, n + 1)
+                module, end = _imported_by_name(block, _first_load(block, n + 1))
                 if module and instructions[end].op in _STORES:
                     self._bind(block, instructions[end], module, ())
 
@@ -251,7 +251,7 @@ class _Scan:
 
     def _note_import(self, name: str, block: Block, at: int) -> None:
         """What is imported by a function that is called with what is loaded from `at` on."""
-        at += block.instructions[at].op == "PUSH_NULL"  # from Python 3.13 on
+        at = _first_load(block, at)
         module, end = _imported_by_name(block, at)
         if module:
             self.imports[module] = None
@@ -301,13 +301,17 @@ def _imported_by_name(block: Block, at: int) -> tuple[str, int]:
 
     The module is empty where its name is computed.
     """
-    at += block.instructions[at].op == "PUSH_NULL"  # from Python 3.13 on
     text, op = _first_argument(block, at)
     used = consumer(block.instructions, at + 1, 1) if op in _CALLS else None
     if used is None:
         return "", at
     module = _absolute(text, block, at + 1) if text.startswith(".") else text
     return module, used.place + 1
+
+
+def _first_load(block: Block, at: int) -> int:
+    """Where the first argument of what is called at `at` is loaded."""
+    return at + (block.instructions[at].op == "PUSH_NULL")  # from Python 3.13 on
 
 
 def _first_argument(block: Block, at: int) -> tuple[str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -29,13 +29,13 @@ class Process(NamedTuple):
 
 def is_alive(process: Process) -> bool:
     """Whether that process is there, and no zombie."""
-    return process in _processes((process.pid,))
+    return process in dict(_running((process.pid,)))
 
 
 def children_of(pid: int) -> list[Process]:
     """The processes that it has begun itself, and that are there still."""
     every = [int(path.name) for path in Path("/proc").glob("[0-9]*")]
-    return [child for child in _processes(every) if _fields(child.pid)[1:2] == [str(pid)]]
+    return [child for child, parent in _running(every) if parent == pid]
 
 
 def below(pid: int) -> list[Process]:
@@ -55,9 +55,12 @@ def numbered(pid: int) -> Process:
     return Process(pid, _fields(pid)[19])
 
 
-def _processes(pids: Iterable[int]) -> list[Process]:
-    found = [(pid, _fields(pid)) for pid in pids]
-    return [Process(pid, fields[19]) for pid, fields in found if fields and fields[0] != "Z"]
+def _running(pids: Iterable[int]) -> Iterator[tuple[Process, int]]:
+    """Those that have not ended, each with its parent."""
+    for pid in pids:
+        fields = _fields(pid)
+        if fields and fields[0] != "Z":
+            yield Process(pid, fields[19]), int(fields[1])
 
 
 def _fields(pid: int) -> list[str]:

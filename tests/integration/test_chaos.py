@@ -99,11 +99,10 @@ def dask_workers(others: list[Process]) -> list[Process]:
 def test_a_map_is_finished_whatever_becomes_of_the_workers(
     name: str, signals: list[int], tmp_path: Path
 ) -> None:
+    others = workers_of(os.getpid())  # of clusters of other tests
     executor: Any = tl.Processes(3)
-    others: list[Process] = []
     if name == "dask":
         pytest.importorskip("distributed")
-        others = workers_of(os.getpid())  # of clusters of other tests
         executor = tl.Dask(n_workers=3)
         executor.client.wait_for_workers(3, timeout=60)
 

@@ -102,6 +102,14 @@ class Program:
             assert time.monotonic() < until
             time.sleep(0.01)
 
+    def interrupt_twice(self) -> None:
+        """Ctrl-C, and once more at once; it ends by that."""
+        self.interrupt()
+        time.sleep(0.1)
+        self.interrupt()
+        _, err = self.end()
+        assert "KeyboardInterrupt" in err
+
     def end(self) -> tuple[str, str]:
         return self.process.communicate(timeout=PATIENCE)
 
@@ -182,11 +190,7 @@ def test_the_second_cancels_them(tmp_path: Path, executor: str, kind: str) -> No
 def test_the_second_cancels_what_is_queued_elsewhere(tmp_path: Path) -> None:
     program = Program(tmp_path, "threads:2", "queued", 3600.0)
     program.wait_until(lambda: len(program.noted("begun")) >= 1)
-    program.interrupt()
-    time.sleep(0.1)
-    program.interrupt()
-    _, err = program.end()
-    assert "KeyboardInterrupt" in err
+    program.interrupt_twice()
     assert len(program.noted("begun")) == 1
     (run,) = tl.runs(store=program.store)
     assert {call.status for call in run.calls} == {"cancelled"}
@@ -195,11 +199,7 @@ def test_the_second_cancels_what_is_queued_elsewhere(tmp_path: Path) -> None:
 def test_the_second_ends_maps_inside_of_calls_in_threads(tmp_path: Path) -> None:
     program = Program(tmp_path, "threads:2", "nested", 0.5)
     program.wait_until(lambda: len(program.noted("begun")) >= 2)
-    program.interrupt()
-    time.sleep(0.1)
-    program.interrupt()
-    _, err = program.end()
-    assert "KeyboardInterrupt" in err
+    program.interrupt_twice()
     begun = program.noted("begun")
     assert sorted(begun) == sorted(program.noted("ended"))  # a thread cannot be killed
     assert len(begun) < 8  # of the two maps that had begun
